@@ -1,0 +1,29 @@
+// Which instruction-set variants exist, which this build contains, which this CPU runs.
+//
+// Variants are ordered from the reference upwards within an architecture. An op is free to lack
+// a variant; selection then takes the best one it has at or below the limit.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/types.h"
+
+namespace pyqrt {
+
+enum class Isa : uint8_t { kReference, kAvx2, kAvx512Vnni };
+
+const char* isa_name(
+    Isa isa);                 // "reference", "avx2", "avx512vnni": the names PYQRT_FORCE_ISA takes
+bool isa_compiled(Isa isa);   // is it in this build?
+bool isa_supported(Isa isa);  // compiled, and the CPU and the operating system support it
+std::vector<Isa> all_isas();  // best first
+
+// The best supported variant, or the one that `name` asks for.
+// Throws Error when `name` is unknown, not compiled or not supported here. Empty: no wish.
+Isa resolve_isa(const std::string& name);
+
+// The same, the wish being the environment variable PYQRT_FORCE_ISA.
+Isa default_isa();
+
+}  // namespace pyqrt

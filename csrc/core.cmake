@@ -1,0 +1,41 @@
+# pyqrt_core: the whole of C++ but the bindings. Sources are found by their names, so that adding
+# an op, a node or a variant touches no build file.
+find_package(Threads REQUIRED)
+
+# What every source of pyqrt is compiled with.
+add_library(pyqrt_options INTERFACE)
+target_include_directories(pyqrt_options INTERFACE ${CMAKE_CURRENT_LIST_DIR})
+target_compile_options(
+  pyqrt_options INTERFACE -Wall -Wextra -Wshadow $<$<BOOL:${PYQRT_WERROR}>:-Werror>
+                          -ffp-contract=off)
+
+# Variants by the suffix of their files: csrc/ops/<op>/<op>_<suffix>.cc. The only place that maps
+# an instruction set to compiler flags.
+set(variants)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
+  target_compile_definitions(pyqrt_options INTERFACE PYQRT_X86)
+  set(variants avx2 avx512vnni)
+endif()
+set(flags_avx2 -mavx2)
+set(flags_avx512vnni -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni)
+set(all_variants avx2 avx512vnni)
+
+file(
+  GLOB_RECURSE core_sources CONFIGURE_DEPENDS
+  ${CMAKE_CURRENT_LIST_DIR}/base/*.cc ${CMAKE_CURRENT_LIST_DIR}/fixed/*.cc
+  ${CMAKE_CURRENT_LIST_DIR}/ops/*.cc ${CMAKE_CURRENT_LIST_DIR}/plan/*.cc)
+foreach(variant IN LISTS all_variants)
+  list(FILTER core_sources EXCLUDE REGEX "_${variant}\\.cc$")
+endforeach()
+
+add_library(pyqrt_core STATIC ${core_sources})
+target_link_libraries(pyqrt_core PUBLIC pyqrt_options Threads::Threads)
+
+foreach(variant IN LISTS variants)
+  file(GLOB variant_sources CONFIGURE_DEPENDS
+       ${CMAKE_CURRENT_LIST_DIR}/ops/*/*_${variant}.cc)
+  add_library(pyqrt_${variant} OBJECT ${variant_sources})
+  target_compile_options(pyqrt_${variant} PRIVATE ${flags_${variant}})
+  target_link_libraries(pyqrt_${variant} PRIVATE pyqrt_options)
+  target_sources(pyqrt_core PRIVATE $<TARGET_OBJECTS:pyqrt_${variant}>)
+endforeach()

@@ -1,0 +1,106 @@
+// THE arithmetic. Every rounding in pyqrt is one of the functions below; fixed_<isa>.h hold the
+// same functions under the same names for vectors, equal bit for bit. README.md derives them.
+//
+// Notation: Qm.n is an integer whose unit is 2^-n. `>>` on signed values is an arithmetic shift.
+#pragma once
+
+#include <cstdint>
+
+namespace pyqrt::fixed {
+
+// Storage ranges. The most negative values are never produced: symmetric ranges keep negation
+// and pairwise products exact on every instruction set.
+inline constexpr int32_t kMaxS8 = 127;
+inline constexpr int32_t kMaxS16 = 32767;
+
+inline int32_t clamp(int32_t value, int32_t low, int32_t high) {
+  return value < low ? low : value > high ? high : value;
+}
+inline int32_t sat8(int32_t value) {
+  return clamp(value, -kMaxS8, kMaxS8);
+}
+inline int32_t sat16(int32_t value) {
+  return clamp(value, -kMaxS16, kMaxS16);
+}
+
+// Rounding shift right: (v + 2^(s-1)) >> s, ties towards +infinity. s <= 0 shifts left.
+// Requires: the shifted or rounded value fits the type.
+inline int32_t rshr(int32_t value, int shift) {
+  if (shift <= 0) return static_cast<int32_t>(static_cast<uint32_t>(value) << -shift);
+  return (value + (int32_t{1} << (shift - 1))) >> shift;
+}
+inline int64_t rshr64(int64_t value, int shift) {
+  if (shift <= 0) return static_cast<int64_t>(static_cast<uint64_t>(value) << -shift);
+  return (value + (int64_t{1} << (shift - 1))) >> shift;
+}
+
+// REQ: acc * multiplier * 2^-shift, one rounding. The result is not saturated.
+//   multiplier in [2^30, 2^31), shift in [26, 62],
+//   |acc| < 2^(31 - max(0, 33 - shift))   so that |result| < 2^29
+// Vector code computes the same value as rshr(hi32((acc << l) * multiplier), shift + l - 32) with
+// l = max(0, 33 - shift): the floor of the high half loses nothing because the rounding
+// constant 2^(shift+l-1) is a multiple of 2^32.
+inline constexpr int kMinShift = 26;
+inline constexpr int kMaxShift = 62;
+inline int32_t requantize(int32_t acc, int32_t multiplier, int shift) {
+  return static_cast<int32_t>(rshr64(int64_t{acc} * multiplier, shift));
+}
+
+// mulr: (a * b + 2^14) >> 15 on int16 (pmulhrsw = SQRDMULH). Never both -32768.
+inline int32_t mulr(int32_t a, int32_t b) {
+  return (a * b + (1 << 14)) >> 15;
+}
+
+// E16: 2^-u in units of 2^-14, u in Q4.12 as uint16. Result in [0, 16382]; monotone;
+// maximum error 1.05e-4. (algorithm: degree-3 minimax polynomial of 2^-f, then a rounding shift)
+inline int32_t exp2_neg(uint32_t u) {
+  const int32_t whole = static_cast<int32_t>(u >> 12);
+  const int32_t fraction = static_cast<int32_t>(u & 4095) << 3;
+  int32_t y = mulr(fraction, -1300) + 7572;
+  y = mulr(fraction, y) - 22655;
+  y = mulr(fraction, y) + 32764;
+  y = y < 32766 ? y : 32766;
+  return whole <= 14 ? mulr(y, 1 << (14 - whole)) : 0;
+}
+
+// GELU-K4 on Q5.10 (|z| <= 32767): relu(z) - delta(|z|), delta a degree-4 polynomial, zero from
+// |z| = 3.25. Result in Q5.10; maximum error 2.8e-3 against the erf GELU.
+inline int32_t gelu(int32_t z) {
+  const int32_t magnitude = z < 0 ? -z : z;
+  const int32_t v = (magnitude < 3328 ? magnitude : 3328) << 3;
+  int32_t y = -10649;
+  y = mulr(v, y) + 23499;
+  y = mulr(v, y) - 17397;
+  y = mulr(v, y) + 4338;
+  y = mulr(v, y);
+  const int32_t delta = magnitude >= 3328 ? 0 : (y + 1) >> 1;
+  return (z > 0 ? z : 0) - delta;
+}
+
+// Number of bits of a non-negative integer; bit_length(0) = 0.
+inline int bit_length(uint64_t value) {
+  return value == 0 ? 0 : 64 - __builtin_clzll(value);
+}
+
+// floor(sqrt(value)), exact, value < 2^62. Newton's iteration from above with integer division.
+inline uint64_t isqrt(uint64_t value) {
+  if (value == 0) return 0;
+  uint64_t root = uint64_t{1} << ((bit_length(value) + 1) / 2);
+  for (;;) {
+    const uint64_t next = (root + value / root) >> 1;
+    if (next >= root) return root;
+    root = next;
+  }
+}
+
+// floor(a / b) for b > 0.
+inline int64_t floor_div(int64_t a, int64_t b) {
+  return a >= 0 ? a / b : -((-a + b - 1) / b);
+}
+
+// Rounded mean of `count` values with sum `sum`, ties towards +infinity.
+inline int64_t rounded_mean(int64_t sum, int64_t count) {
+  return floor_div(2 * sum + count, 2 * count);
+}
+
+}  // namespace pyqrt::fixed

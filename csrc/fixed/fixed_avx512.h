@@ -1,0 +1,112 @@
+// fixed.h for 512-bit vectors: the same functions under the same names, equal bit for bit.
+// Only for translation units compiled with AVX-512 F, BW, VL and DQ.
+#pragma once
+
+// GCC 12 takes the deliberately undefined operands inside its own intrinsics for mistakes.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+#include <immintrin.h>
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
+
+#include <cstdint>
+
+#include "fixed/fixed.h"
+
+namespace pyqrt::avx512 {
+
+// int32 lanes.
+inline __m512i clamp(__m512i value, int32_t low, int32_t high) {
+  return _mm512_min_epi32(_mm512_max_epi32(value, _mm512_set1_epi32(low)), _mm512_set1_epi32(high));
+}
+inline __m512i sat8(__m512i value) {
+  return clamp(value, -fixed::kMaxS8, fixed::kMaxS8);
+}
+inline __m512i sat16(__m512i value) {
+  return clamp(value, -fixed::kMaxS16, fixed::kMaxS16);
+}
+
+// int32 lanes, one shift for all of them.
+inline __m512i rshr(__m512i value, int shift) {
+  if (shift <= 0) return _mm512_sll_epi32(value, _mm_cvtsi32_si128(-shift));
+  const __m512i half = _mm512_set1_epi32(int32_t{1} << (shift - 1));
+  return _mm512_sra_epi32(_mm512_add_epi32(value, half), _mm_cvtsi32_si128(shift));
+}
+
+// What requantize derives from 16 multipliers and shifts: worth keeping where they meet many rows.
+struct Scale {
+  __m512i multiplier;      // even lanes count
+  __m512i multiplier_odd;  // the odd lanes, moved to the even ones
+  __m512i left;            // max(0, 33 - shift): keeps the rounding constant above bit 32
+  __m512i right;           // shift + left - 32
+  __m512i half;            // 2^(right - 1)
+};
+inline Scale make_scale(__m512i multiplier, __m512i shift) {
+  const __m512i least = _mm512_set1_epi32(33);
+  const __m512i raised = _mm512_max_epi32(shift, least);
+  const __m512i one = _mm512_set1_epi32(1);
+  return {multiplier, _mm512_srli_epi64(multiplier, 32), _mm512_sub_epi32(raised, shift),
+          _mm512_sub_epi32(raised, _mm512_set1_epi32(32)),
+          _mm512_sllv_epi32(one, _mm512_sub_epi32(raised, least))};
+}
+
+// int32 lanes, a multiplier and a shift in each.
+inline __m512i requantize(__m512i acc, const Scale& scale) {
+  acc = _mm512_sllv_epi32(acc, scale.left);
+  const __m512i even = _mm512_mul_epi32(acc, scale.multiplier);
+  const __m512i odd = _mm512_mul_epi32(_mm512_srli_epi64(acc, 32), scale.multiplier_odd);
+  const __m512i high = _mm512_mask_shuffle_epi32(odd, 0x5555, even, _MM_PERM_DDBB);
+  return _mm512_srav_epi32(_mm512_add_epi32(high, scale.half), scale.right);
+}
+inline __m512i requantize(__m512i acc, __m512i multiplier, __m512i shift) {
+  return requantize(acc, make_scale(multiplier, shift));
+}
+
+// int16 lanes.
+inline __m512i mulr(__m512i a, __m512i b) {
+  return _mm512_mulhrs_epi16(a, b);
+}
+
+// uint16 lanes of u. y stays below 32766 without the minimum.
+inline __m512i exp2_neg(__m512i u) {
+  const __m512i fraction = _mm512_and_si512(_mm512_slli_epi16(u, 3), _mm512_set1_epi16(0x7ff8));
+  __m512i y = _mm512_add_epi16(mulr(fraction, _mm512_set1_epi16(-1300)), _mm512_set1_epi16(7572));
+  y = _mm512_add_epi16(mulr(fraction, y), _mm512_set1_epi16(-22655));
+  y = _mm512_add_epi16(mulr(fraction, y), _mm512_set1_epi16(32764));
+  // 2^(14 - whole), zero for whole = 15.
+  const __m512i power = _mm512_srlv_epi16(_mm512_set1_epi16(1 << 14), _mm512_srli_epi16(u, 12));
+  return mulr(y, power);
+}
+
+// int16 lanes.
+inline __m512i gelu(__m512i z) {
+  const __m512i magnitude = _mm512_abs_epi16(z);
+  const __m512i end = _mm512_set1_epi16(3328);
+  const __m512i v = _mm512_slli_epi16(_mm512_min_epi16(magnitude, end), 3);
+  __m512i y = _mm512_set1_epi16(-10649);
+  y = _mm512_add_epi16(mulr(v, y), _mm512_set1_epi16(23499));
+  y = _mm512_add_epi16(mulr(v, y), _mm512_set1_epi16(-17397));
+  y = _mm512_add_epi16(mulr(v, y), _mm512_set1_epi16(4338));
+  y = mulr(v, y);
+  const __m512i delta = _mm512_srai_epi16(_mm512_add_epi16(y, _mm512_set1_epi16(1)), 1);
+  const __m512i relu = _mm512_max_epi16(z, _mm512_setzero_si512());
+  return _mm512_mask_sub_epi16(relu, _mm512_cmplt_epi16_mask(magnitude, end), relu, delta);
+}
+
+// int16 lanes: rshr(a * b, shift) for shift >= 1, saturated to int16. |a * b| < 2^30.
+inline __m512i mul_rshr(__m512i a, __m512i b, int shift) {
+  const __m512i high = _mm512_mulhi_epi16(a, b);
+  if (shift > 16) {  // the rounding constant is a multiple of 2^16: the low half cannot matter
+    const __m512i half = _mm512_set1_epi16(static_cast<int16_t>(1 << (shift - 17)));
+    return _mm512_sra_epi16(_mm512_add_epi16(high, half), _mm_cvtsi32_si128(shift - 16));
+  }
+  const __m512i low = _mm512_mullo_epi16(a, b);
+  return _mm512_packs_epi32(rshr(_mm512_unpacklo_epi16(low, high), shift),
+                            rshr(_mm512_unpackhi_epi16(low, high), shift));
+}
+
+}  // namespace pyqrt::avx512

@@ -1,0 +1,74 @@
+// linear, reference: the contract's formula, one output at a time.
+#include "fixed/fixed.h"
+#include "ops/linear/linear.h"
+
+namespace pyqrt {
+namespace {
+
+template <class Input>
+int64_t dot(const Input* row, const int8_t* block, int64_t channel, int64_t k) {
+  int64_t sum = 0;
+  for (int64_t i = 0; i < k; ++i) {
+    const int64_t group = i / kLinearGroup;
+    const int8_t weight = block[(group * kLinearBlock + channel) * kLinearGroup + i % kLinearGroup];
+    sum += int32_t{row[i]} * weight;
+  }
+  return sum;
+}
+
+int32_t accumulate(const LinearArgs& args, int64_t i, int64_t j) {
+  const int64_t block_bytes = ceil_div(args.k, kLinearGroup) * kLinearGroup * kLinearBlock;
+  const int8_t* block = args.weight + j / kLinearBlock * block_bytes;
+  const int64_t channel = j % kLinearBlock;
+  const int64_t offset = i * args.input_stride;
+  const int64_t sum =
+      args.input_type == DataType::kS8
+          ? dot(static_cast<const int8_t*>(args.input) + offset, block, channel, args.k)
+          : fixed::rshr64(
+                dot(static_cast<const int16_t*>(args.input) + offset, block, channel, args.k),
+                args.pre_shift);
+  return static_cast<int32_t>(sum + args.bias[j]);
+}
+
+void store(const LinearArgs& args, int64_t i, int64_t j, int32_t r) {
+  const int64_t at = i * args.output_stride + j;
+  switch (args.epilogue) {
+    case LinearEpilogue::kRequantizeS8:
+      static_cast<int8_t*>(args.output)[at] = static_cast<int8_t>(fixed::sat8(r + args.zero_point));
+      return;
+    case LinearEpilogue::kRequantizeS16:
+      static_cast<int16_t*>(args.output)[at] = static_cast<int16_t>(fixed::sat16(r));
+      return;
+    case LinearEpilogue::kRequantizeS32:
+      static_cast<int32_t*>(args.output)[at] = r;
+      return;
+    case LinearEpilogue::kGeluS8: {
+      const int32_t g = fixed::gelu(fixed::sat16(r));
+      const int32_t scaled = fixed::rshr(g * args.gelu_multiplier[j], args.gelu_shift);
+      static_cast<int8_t*>(args.output)[at] =
+          static_cast<int8_t>(fixed::sat8(scaled + args.zero_point));
+      return;
+    }
+    case LinearEpilogue::kResidualS16: {
+      const int32_t skip =
+          fixed::rshr(args.residual[i * args.residual_stride + j] * args.residual_multiplier,
+                      args.residual_shift);
+      static_cast<int16_t*>(args.output)[at] = static_cast<int16_t>(fixed::sat16(r + skip));
+      return;
+    }
+  }
+}
+
+}  // namespace
+
+void linear_reference(const LinearArgs& args, Range rows, Range blocks, void* /*scratch*/) {
+  const int64_t end = blocks.end * kLinearBlock < args.n ? blocks.end * kLinearBlock : args.n;
+  for (int64_t i = rows.begin; i < rows.end; ++i) {
+    for (int64_t j = blocks.begin * kLinearBlock; j < end; ++j) {
+      store(args, i, j,
+            fixed::requantize(accumulate(args, i, j), args.multiplier[j], args.shift[j]));
+    }
+  }
+}
+
+}  // namespace pyqrt

@@ -1,0 +1,39 @@
+// pool: one row per sequence from the rows of its tokens, at the same scale.
+//
+// kFirst: out = row of the first token          kMean: out[c] = rounded_mean(sum_i x[i,c], n)
+// An empty sequence gives zeros. |sum| <= 32767 * 65536 < 2^31, n <= 65536.
+// offsets: [sequences + 1]; nothing outside the rows and the width is read or written.
+#pragma once
+
+#include <array>
+
+#include "base/dispatch.h"
+#include "base/types.h"
+
+namespace pyqrt {
+
+enum class PoolKind : uint8_t { kFirst, kMean };
+
+struct PoolArgs {
+  PoolKind kind = PoolKind::kFirst;
+  int64_t width = 0;
+  const int16_t* input = nullptr;  // [tokens, width]
+  int64_t input_stride = 0;
+  const int32_t* offsets = nullptr;
+  int16_t* output = nullptr;  // [sequences, width]
+  int64_t output_stride = 0;
+};
+
+using PoolKernel = void(const PoolArgs& args, Range sequences);
+
+#define PYQRT_KERNEL(name, isa) PoolKernel pool_##name;
+#include "ops/pool/kernels.inc"
+#undef PYQRT_KERNEL
+
+inline constexpr std::array kPoolKernels{
+#define PYQRT_KERNEL(name, isa) Kernel<PoolKernel>{Isa::isa, pool_##name},
+#include "ops/pool/kernels.inc"
+#undef PYQRT_KERNEL
+};
+
+}  // namespace pyqrt

@@ -1,0 +1,25 @@
+#include "fixed/fixed.h"
+#include "ops/pool/pool.h"
+
+namespace pyqrt {
+
+void pool_reference(const PoolArgs& args, Range sequences) {
+  for (int64_t s = sequences.begin; s < sequences.end; ++s) {
+    const int64_t tokens = args.offsets[s + 1] - args.offsets[s];
+    const int16_t* input = args.input + args.offsets[s] * args.input_stride;
+    int16_t* output = args.output + s * args.output_stride;
+    for (int64_t c = 0; c < args.width; ++c) {
+      if (tokens == 0) {
+        output[c] = 0;
+      } else if (args.kind == PoolKind::kFirst) {
+        output[c] = input[c];
+      } else {
+        int32_t sum = 0;
+        for (int64_t i = 0; i < tokens; ++i) sum += input[i * args.input_stride + c];
+        output[c] = static_cast<int16_t>(fixed::rounded_mean(sum, tokens));
+      }
+    }
+  }
+}
+
+}  // namespace pyqrt

@@ -1,0 +1,74 @@
+#include "ops/attention/attention.h"
+
+#include <algorithm>
+
+#include "fixed/fixed.h"
+#include "plan/node.h"
+#include "plan/node_reader.h"
+
+namespace pyqrt {
+namespace {
+
+class Attention final : public Node {
+ public:
+  explicit Attention(const NodeReader& reader)
+      : kernel_(select_kernel(kAttentionKernels, reader.isa())) {
+    reader.expect_buffers(1, 1);
+    args_.heads = reader.integer("num_heads", 1, 4096);
+    args_.head_dim = reader.integer("head_dim", 1, kAttentionMaxHeadDim);
+    width_ = args_.heads * args_.head_dim;
+    input_ = reader.input(0);
+    output_ = reader.output(0);
+    reader.expect_buffer(reader.input_spec(0), "the input", DataType::kS8, Rows::kTokens,
+                         3 * width_);
+    reader.expect_buffer(reader.output_spec(0), "the output", DataType::kS8, Rows::kTokens, width_);
+    args_.zero_point =
+        static_cast<int32_t>(reader.integer("zero_point", -fixed::kMaxS8, fixed::kMaxS8));
+    static_assert(sizeof(uint32_t) == sizeof(int32_t));
+    args_.score_multiplier = reinterpret_cast<const uint32_t*>(
+        reader.array32("score_multiplier", args_.heads, 1, INT32_MAX));
+    args_.output_multiplier =
+        reader.array32("output_multiplier", args_.heads, 1 << 13, (1 << 14) - 1);
+    args_.output_exponent = reader.array32("output_exponent", args_.heads, kAttentionMinExponent,
+                                           kAttentionMaxExponent);
+    // The widest integer is the combined context sum A >> e times the reciprocal: 62 bits of 64.
+    report.variant = kernel_.isa;
+    report.budget_bits = 64;
+    report.widest_bits = 63;
+  }
+
+  void run(const Context& context) const override {
+    AttentionArgs args = args_;
+    const BufferView& input = context.buffers[input_];
+    args.query = input.as<const int8_t>();
+    args.key = args.query + width_;
+    args.value = args.key + width_;
+    args.query_stride = args.key_stride = args.value_stride = input.stride;
+    args.offsets = context.batch.offsets;
+    args.output = context.buffers[output_].as<int8_t>();
+    args.output_stride = context.buffers[output_].stride;
+    const int64_t items = context.batch.sequences * args.heads;
+    parallel_ranges(context, items, 1, [&](Range range, int worker) {
+      kernel_.run(args, range, context.batch.max_length, context.worker_scratch(worker));
+    });
+  }
+
+  std::size_t scratch_bytes(int64_t max_length) const override {
+    return attention_scratch_bytes(max_length, args_.head_dim);
+  }
+
+ private:
+  const Kernel<AttentionKernel>& kernel_;
+  AttentionArgs args_;
+  int64_t width_ = 0;
+  int input_ = -1;
+  int output_ = -1;
+};
+
+}  // namespace
+
+std::unique_ptr<Node> make_attention(const NodeReader& reader) {
+  return std::make_unique<Attention>(reader);
+}
+
+}  // namespace pyqrt

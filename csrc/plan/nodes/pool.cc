@@ -1,0 +1,55 @@
+#include "ops/pool/pool.h"
+
+#include "fixed/fixed.h"
+#include "plan/node.h"
+#include "plan/node_reader.h"
+
+namespace pyqrt {
+namespace {
+
+class Pool final : public Node {
+ public:
+  explicit Pool(const NodeReader& reader) : kernel_(select_kernel(kPoolKernels, reader.isa())) {
+    reader.expect_buffers(1, 1);
+    args_.width = reader.input_spec(0).width;
+    input_ = reader.input(0);
+    output_ = reader.output(0);
+    reader.expect_buffer(reader.input_spec(0), "the input", DataType::kS16, Rows::kTokens,
+                         args_.width);
+    reader.expect_buffer(reader.output_spec(0), "the output", DataType::kS16, Rows::kSequences,
+                         args_.width);
+    const std::string kind = reader.text("kind");
+    if (kind != "first" && kind != "mean") {
+      reader.fail("unknown kind '" + kind + "'; known: first, mean");
+    }
+    args_.kind = kind == "first" ? PoolKind::kFirst : PoolKind::kMean;
+    report.variant = kernel_.isa;
+    const int64_t count = args_.kind == PoolKind::kMean ? reader.limits().max_length : 1;
+    report.widest_bits = fixed::bit_length(static_cast<uint64_t>(count) * fixed::kMaxS16) + 1;
+  }
+
+  void run(const Context& context) const override {
+    PoolArgs args = args_;
+    args.input = context.buffers[input_].as<const int16_t>();
+    args.input_stride = context.buffers[input_].stride;
+    args.offsets = context.batch.offsets;
+    args.output = context.buffers[output_].as<int16_t>();
+    args.output_stride = context.buffers[output_].stride;
+    parallel_ranges(context, context.batch.sequences, 1,
+                    [&](Range sequences, int) { kernel_.run(args, sequences); });
+  }
+
+ private:
+  const Kernel<PoolKernel>& kernel_;
+  PoolArgs args_;
+  int input_ = -1;
+  int output_ = -1;
+};
+
+}  // namespace
+
+std::unique_ptr<Node> make_pool(const NodeReader& reader) {
+  return std::make_unique<Pool>(reader);
+}
+
+}  // namespace pyqrt

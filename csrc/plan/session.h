@@ -1,0 +1,57 @@
+// A session runs a plan: its own threads, its own arena, the plan's constants.
+//
+// A batch is run in passes of whole sequences, of about kPassTokens tokens each, so the arena is
+// bounded whatever the batch; no result depends on how a batch falls into passes. The arena grows
+// to the largest pass seen and is then reused: no allocation after that.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "base/parallel.h"
+#include "plan/plan.h"
+
+namespace pyqrt {
+
+class Session {
+ public:
+  static constexpr int64_t kPassTokens = 1024;
+
+  // threads = 0: as many as there are available CPUs. Throws Error.
+  Session(std::shared_ptr<const Plan> plan, int threads);
+
+  // Checks ids, types (may be null: all 0) and offsets [sequences + 1], runs, and writes output i
+  // of the program densely to outputs[i]: one row per token or per sequence of the whole batch.
+  // Throws Error naming the sequence. One run at a time; concurrent calls wait for each other.
+  void run(const int32_t* ids, const int32_t* types, const int32_t* offsets, int64_t sequences,
+           void* const* outputs);
+
+  // Checks a batch as run does: offsets first, which say how many ids there are. Throws Error.
+  void check_offsets(const int32_t* offsets, int64_t sequences, int64_t tokens) const;
+
+  int threads() const { return pool_.threads(); }
+  std::size_t arena_bytes() const { return capacity_; }
+  const Plan& plan() const { return *plan_; }
+
+ private:
+  struct FreeAligned {
+    void operator()(std::byte* memory) const;
+  };
+
+  void check_tokens(const int32_t* ids, const int32_t* types, const int32_t* offsets,
+                    int64_t sequences) const;
+  void run_pass(Batch batch, void* const* outputs, int64_t first_token, int64_t first_sequence);
+  // Makes the arena at least this large.
+  void reserve(std::size_t bytes);
+
+  std::shared_ptr<const Plan> plan_;
+  ThreadPool pool_;
+  std::unique_ptr<std::byte, FreeAligned> arena_;
+  std::size_t capacity_ = 0;
+  std::vector<BufferView> views_;  // by buffer
+  std::vector<std::byte*> slots_;  // by slot
+  std::mutex mutex_;
+};
+
+}  // namespace pyqrt

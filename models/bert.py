@@ -1,0 +1,133 @@
+"""BERT (Devlin et al. 2018, arXiv 1810.04805): the reference the other families differ from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pyqrt.errors import ModelError
+from pyqrt.nn.config import EncoderConfig
+from pyqrt.nn.huggingface import head_of, refuse_unsupported, task_of
+
+MODEL_TYPE = "bert"
+PREFIX = "bert."
+UNUSED = (
+    "embeddings.position_ids",  # 0, 1, 2, ... as old versions saved it
+    "pooler.",
+    "cls.",  # pre-training
+    "classifier.",
+    "qa_outputs.",
+)
+TOKENIZER_CLASSES = ("BertTokenizer", "BertTokenizerFast")
+
+# What an option means that config.json leaves out: transformers' BertConfig.
+_DEFAULTS: dict[str, Any] = {
+    "vocab_size": 30522,
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "hidden_act": "gelu",
+    "max_position_embeddings": 512,
+    "type_vocab_size": 2,
+    "layer_norm_eps": 1e-12,
+}
+
+_ONLY = {"position_embedding_type": ("absolute", "only absolute positions are implemented")}
+
+
+def configure(hf: Mapping[str, Any], task: str | None) -> EncoderConfig:
+    """config.json as an EncoderConfig.
+
+    task: None takes it from `architectures`. Options without a say in the result of a forward pass
+    (dropout, initialisation, caching, what to return) are not read. Raises ModelError.
+    """
+    refuse_unsupported(hf, _ONLY)
+    option = {name: hf.get(name, default) for name, default in _DEFAULTS.items()}
+    if option["type_vocab_size"] == 0:
+        raise ModelError("type_vocab_size is 0: BERT adds a token type row to every token")
+    return EncoderConfig(
+        family=MODEL_TYPE,
+        vocab_size=option["vocab_size"],
+        hidden_size=option["hidden_size"],
+        embedding_size=option["hidden_size"],
+        num_hidden_layers=option["num_hidden_layers"],
+        num_attention_heads=option["num_attention_heads"],
+        intermediate_size=option["intermediate_size"],
+        hidden_act=option["hidden_act"],
+        max_length=option["max_position_embeddings"],
+        num_positions=option["max_position_embeddings"],
+        type_vocab_size=option["type_vocab_size"],
+        layer_norm_eps=option["layer_norm_eps"],
+        head=head_of(hf, task_of(hf, "Bert", task), pooler_activation="tanh"),
+    )
+
+
+def parameters(config: EncoderConfig) -> dict[str, str]:
+    """Encoder parameter -> checkpoint tensor, without PREFIX."""
+    modules = {
+        "embeddings.word": "embeddings.word_embeddings",
+        "embeddings.position": "embeddings.position_embeddings",
+        "embeddings.token_type": "embeddings.token_type_embeddings",
+        "embeddings.norm": "embeddings.LayerNorm",
+    }
+    for index in range(config.num_hidden_layers):
+        ours, theirs = f"layers.{index}", f"encoder.layer.{index}"
+        modules |= {
+            f"{ours}.attention.query": f"{theirs}.attention.self.query",
+            f"{ours}.attention.key": f"{theirs}.attention.self.key",
+            f"{ours}.attention.value": f"{theirs}.attention.self.value",
+            f"{ours}.attention.output": f"{theirs}.attention.output.dense",
+            f"{ours}.attention.norm": f"{theirs}.attention.output.LayerNorm",
+            f"{ours}.ffn.up": f"{theirs}.intermediate.dense",
+            f"{ours}.ffn.down": f"{theirs}.output.dense",
+            f"{ours}.ffn.norm": f"{theirs}.output.LayerNorm",
+        }
+    if config.head.pooler_activation:
+        modules["head.pooler"] = "pooler.dense"
+    if config.head.num_labels:
+        question_answering = config.head.task == "question_answering"
+        modules["head.classifier"] = "qa_outputs" if question_answering else "classifier"
+
+    tables = ("embeddings.word", "embeddings.position", "embeddings.token_type")
+    return {
+        f"{ours}.{part}": f"{theirs}.{part}"
+        for ours, theirs in modules.items()
+        for part in (("weight",) if ours in tables else ("weight", "bias"))
+    }
+
+
+def tiny() -> list[dict[str, Any]]:
+    """Every task, activation class, problem type and odd size in models of at most 64 columns."""
+
+    def bert(head: str, **options: Any) -> dict[str, Any]:
+        return {
+            "model_type": MODEL_TYPE,
+            "architectures": [f"Bert{head}"],
+            "vocab_size": 61,
+            "hidden_size": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "intermediate_size": 64,
+            "max_position_embeddings": 24,
+        } | options
+
+    def labels(*names: str) -> dict[str, Any]:
+        id2label = {str(index): name for index, name in enumerate(names)}
+        return {"id2label": id2label, "label2id": {name: int(index) for index, name in id2label.items()}}
+
+    head_13: dict[str, Any] = {"hidden_size": 39, "num_attention_heads": 3, "intermediate_size": 51}
+    head_17: dict[str, Any] = {"hidden_size": 34, "num_attention_heads": 2, "intermediate_size": 70}
+    head_64: dict[str, Any] = {"hidden_size": 64, "num_attention_heads": 1, "intermediate_size": 33}
+    topics = {"problem_type": "multi_label_classification", **labels("art", "law", "sport")}
+    return [
+        bert("Model"),
+        bert("Model", **head_13, hidden_act="gelu_new", layer_norm_eps=1e-5, type_vocab_size=1),
+        bert("Model", **head_64, hidden_act="tanh", num_hidden_layers=1, vocab_size=5),
+        bert("ForSequenceClassification", **labels("no", "maybe", "yes"), hidden_act="gelu_pytorch_tanh"),
+        bert("ForSequenceClassification", **topics, **head_17, hidden_act="relu"),
+        bert("ForSequenceClassification", **labels("score"), hidden_act="quick_gelu", layer_norm_eps=1e-7),
+        bert("ForTokenClassification", **labels("O", "B", "I", "E", "S"), **head_17, hidden_act="silu"),
+        bert("ForTokenClassification", hidden_act="mish", num_hidden_layers=3, max_position_embeddings=7),
+        bert("ForQuestionAnswering", **head_13, hidden_act="sigmoid", type_vocab_size=3),
+    ]

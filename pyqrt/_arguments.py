@@ -1,0 +1,142 @@
+"""Arguments of `pyqrt.ops`: arrays from DLPack without a copy, and the checks of the contracts."""
+
+from __future__ import annotations
+
+import operator
+import sys
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from pyqrt.errors import ModelError
+
+Array: TypeAlias = Any
+"""A numpy array, a torch CPU tensor, or any other object with `__dlpack__` on the CPU."""
+
+
+def is_torch(array: Array) -> bool:
+    """Whether `array` is a torch tensor. Never imports torch: without it there are no tensors."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(array, torch.Tensor)
+
+
+def like(first: Array, result: NDArray[Any]) -> Array:
+    """`result` as the kind of array `first` is: a torch tensor over the same memory, or itself."""
+    return sys.modules["torch"].from_numpy(result) if is_torch(first) else result
+
+
+def view(name: str, array: Array, *dtypes: DTypeLike) -> NDArray[Any]:
+    """`array` as a numpy array over the same memory.
+
+    Raises TypeError unless it is an array of one of `dtypes`; ModelError when it is not on the CPU.
+    """
+    if not isinstance(array, np.ndarray):
+        if not hasattr(array, "__dlpack__"):
+            raise TypeError(f"{name} must be a numpy array or a torch CPU tensor, not {type(array).__name__}")
+        try:
+            array = np.from_dlpack(array)
+        except (BufferError, RuntimeError, TypeError, ValueError) as error:
+            raise ModelError(f"{name} cannot be read in place ({error}); give a CPU array") from error
+    wanted = [np.dtype(dtype) for dtype in dtypes]
+    if array.dtype not in wanted:
+        names = " or ".join(dtype.name for dtype in wanted)
+        raise TypeError(f"{name} must be {names}, not {array.dtype}; convert it first")
+    return array
+
+
+def matrix(
+    name: str, array: Array, *dtypes: DTypeLike, rows: int | None = None, width: int | None = None
+) -> NDArray[Any]:
+    """A two-dimensional view with dense rows, any row stride. `rows` and `width`: if given, required.
+
+    Raises TypeError for another dtype, ModelError for another shape or layout.
+    """
+    result = view(name, array, *dtypes)
+    if result.ndim != 2:
+        raise ModelError(f"{name} has shape {result.shape}; it must have two dimensions, [rows, width]")
+    for what, have, want in (("rows", result.shape[0], rows), ("columns", result.shape[1], width)):
+        if want is not None and have != want:
+            raise ModelError(f"{name} has {have} {what}; it must have {want}")
+    row_bytes = result.shape[1] * result.itemsize
+    dense = result.shape[1] <= 1 or result.strides[1] == result.itemsize
+    apart = result.shape[0] <= 1 or result.strides[0] >= row_bytes
+    if result.size and not (dense and apart and result.flags.aligned):
+        raise ModelError(
+            f"{name} has strides {result.strides} bytes; rows must be dense, apart and aligned: "
+            "make it contiguous"
+        )
+    return result
+
+
+def vector(name: str, array: Array, dtype: DTypeLike, length: int | None = None) -> NDArray[Any]:
+    """A dense one-dimensional array. `length`: if given, required.
+
+    Raises TypeError for another dtype, ModelError for another shape.
+    """
+    result = view(name, array, dtype)
+    if result.ndim != 1 or (length is not None and result.shape[0] != length):
+        want = "one dimension" if length is None else f"shape ({length},)"
+        raise ModelError(f"{name} has shape {result.shape}; it must have {want}")
+    return np.ascontiguousarray(result)
+
+
+def check_range(name: str, array: NDArray[Any], low: int, high: int) -> NDArray[Any]:
+    """`array` itself. Raises ModelError, naming the first culprit, unless all is in [low, high]."""
+    if array.size and (int(array.min()) < low or int(array.max()) > high):
+        position = tuple(int(i) for i in np.argwhere((array < low) | (array > high))[0])
+        raise ModelError(
+            f"{name}{list(position)} is {array[position]}, outside [{low}, {high}]; clip or rescale it"
+        )
+    return array
+
+
+def integer(name: str, value: int, low: int, high: int) -> int:
+    """`value` as an int. Raises TypeError when it is none, ModelError when outside [low, high]."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, not {type(value).__name__}") from None
+    if not low <= number <= high:
+        raise ModelError(f"{name} is {number}, outside [{low}, {high}]; choose a value in that range")
+    return number
+
+
+def per_channel(
+    name: str, array: Array, dtype: DTypeLike, channels: int, padded: int, fill: int, low: int, high: int
+) -> NDArray[Any]:
+    """The first `channels` entries, checked to lie in [low, high], then `fill` up to `padded`.
+
+    Raises TypeError for another dtype, ModelError for fewer entries or a value out of range.
+    """
+    result = vector(name, array, dtype)
+    if result.shape[0] < channels:
+        raise ModelError(f"{name} has {result.shape[0]} entries; {channels} channels need as many")
+    result = check_range(name, result[:channels], low, high)
+    return np.pad(result, (0, padded - channels), constant_values=fill)
+
+
+def sequence_offsets(offsets: Array, tokens: int, longest: int) -> NDArray[Any]:
+    """int32 [sequences + 1], ascending within [0, tokens], no sequence longer than `longest`.
+
+    Raises TypeError for another dtype, ModelError otherwise.
+    """
+    result = vector("offsets", offsets, np.int32)
+    if result.shape[0] < 1:
+        raise ModelError("offsets is empty; it must hold one more entry than there are sequences")
+    check_range("offsets", result, 0, tokens)
+    lengths = np.diff(result.astype(np.int64))
+    check_range("length of sequence ", lengths, 0, longest)
+    return result
+
+
+def check_budget(what: str, worst: NDArray[np.int64], shift: NDArray[np.int32]) -> None:
+    """Raises ModelError unless every `worst` magnitude is one that its requantization shift allows."""
+    limit = np.int64(1) << (31 - np.maximum(0, 33 - shift.astype(np.int64)))
+    over = np.flatnonzero(worst >= limit)
+    if over.size:
+        i = int(over[0])
+        raise ModelError(
+            f"{what} {i} can reach {worst[i]}; shift {shift[i]} allows less than {limit[i]}: "
+            "use a larger shift"
+        )

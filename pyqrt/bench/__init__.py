@@ -1,0 +1,1 @@
+"""Timing things against each other on a machine that others use too."""

@@ -1,0 +1,48 @@
+"""The command line: `pyqrt quantize`, `run`, `inspect`, `doctor`, `demo`. One file per command.
+
+A command imports what it needs when it runs, so that `pyqrt --help` is quick and only `quantize`
+and `demo` need torch. Exit codes: 0 done, 1 an error told in one line on stderr, 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pyqrt.cli.demo import demo
+from pyqrt.cli.doctor import doctor
+from pyqrt.cli.errors import clear_errors
+from pyqrt.cli.inspect import inspect
+from pyqrt.cli.quantize import quantize
+from pyqrt.cli.run import run
+
+app = typer.Typer(
+    name="pyqrt",
+    help="Integer-only inference for BERT-family encoders.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+for command in (quantize, run, inspect, doctor, demo):
+    app.command()(clear_errors(command))
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        import pyqrt
+
+        typer.echo(f"pyqrt {pyqrt.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    """Integer-only inference for BERT-family encoders."""

@@ -1,0 +1,79 @@
+"""`pyqrt quantize`: a checkpoint in, a model file out. Needs torch."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+class TaskName(str, Enum):
+    """The tasks a model file can be for."""
+
+    EMBEDDING = "embedding"
+    SEQUENCE_CLASSIFICATION = "sequence_classification"
+    TOKEN_CLASSIFICATION = "token_classification"
+    QUESTION_ANSWERING = "question_answering"
+
+
+class Observer(str, Enum):
+    """How the range of an activation is taken from what calibration saw."""
+
+    MINMAX = "minmax"
+    PERCENTILE = "percentile"
+    MSE = "mse"
+
+
+def quantize(
+    checkpoint: Annotated[
+        Path, typer.Argument(metavar="CHECKPOINT_DIR", help="Hugging Face checkpoint folder.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Model file to write (.qrt).")],
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            help="Texts like those the model will see: .txt, one per line, or .tsv; default: built in."
+        ),
+    ] = None,
+    task: Annotated[TaskName | None, typer.Option(help="Default: what the checkpoint says.")] = None,
+    max_length: Annotated[
+        int | None, typer.Option(min=1, help="Longest sequence; default: the checkpoint's.")
+    ] = None,
+    gate: Annotated[
+        float | None, typer.Option(help="Least agreement with the float model; below, no file.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write the file even below the gate.")] = False,
+    observer: Annotated[Observer, typer.Option(help="How activation ranges are chosen.")] = Observer.MINMAX,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON, no progress.")] = False,
+) -> None:
+    """Quantize a checkpoint to an integer-only model file."""
+    from pyqrt.quantize.api import quantize_checkpoint
+
+    report = quantize_checkpoint(
+        checkpoint,
+        output,
+        calibration=calibration,
+        task=task.value if task else None,
+        max_length=max_length,
+        gate=gate,
+        force=force,
+        observer=observer.value,
+        seed=seed,
+        progress=not as_json,
+    )
+    if as_json:
+        sys.stdout.write(json.dumps(report) + "\n")
+    else:
+        _print_report(output, report)
+
+
+def _print_report(output: Path, report: dict[str, Any]) -> None:
+    from pyqrt.cli.tables import print_pairs
+
+    plain = {key: value if isinstance(value, str) else json.dumps(value) for key, value in report.items()}
+    print_pairs(f"{output}, {output.stat().st_size} bytes", plain)

@@ -1,0 +1,123 @@
+"""`pyqrt run`: texts from the command line or stdin, results on stdout, one line each."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pyqrt.cli.errors import printable
+from pyqrt.errors import ModelError
+
+if TYPE_CHECKING:
+    from pyqrt.runtime import Model
+
+Input = tuple[str, str | None]
+
+
+def run(
+    model: Annotated[Path, typer.Argument(help="Model file (.qrt).")],
+    text: Annotated[
+        str | None, typer.Argument(help="A text; without it, stdin is read, one text per line.")
+    ] = None,
+    pair: Annotated[
+        str | None, typer.Argument(help="Its pair: the context of a question, a second sentence.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
+    truncate: Annotated[
+        bool, typer.Option("--truncate", help="Cut texts longer than the model takes.")
+    ] = False,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads; default: the CPUs this process may use.")
+    ] = None,
+    batch: Annotated[
+        int, typer.Option(min=1, help="Lines of stdin run together; 1 answers each line at once.")
+    ] = 32,
+) -> None:
+    """Run texts through a model. On stdin a tab separates a text from its pair."""
+    from pyqrt.runtime import load
+
+    if text is None and sys.stdin.isatty():
+        raise typer.BadParameter("give a text, or pipe texts to stdin, one per line")
+    loaded = load(model, threads=threads)
+    if text is not None:
+        _run_batch(loaded, [(text, pair)], as_json, truncate)
+        return
+    lines = _read_lines()
+    first = 1
+    while inputs := list(islice(lines, batch)):
+        try:
+            _run_batch(loaded, inputs, as_json, truncate)
+        except ModelError as error:
+            raise ModelError(f"stdin, in the batch from line {first}: {error}") from None
+        first += len(inputs)
+
+
+def _read_lines() -> Iterator[Input]:
+    """The lines of stdin, each a text or a text and its pair, all alike."""
+    paired: bool | None = None
+    for number, line in enumerate(sys.stdin.buffer, 1):
+        try:
+            text = line.removesuffix(b"\n").removesuffix(b"\r").decode()
+        except UnicodeError as error:
+            raise ModelError(f"stdin, line {number}: not valid UTF-8: {error}") from None
+        columns = text.split("\t")
+        if len(columns) > 2:
+            raise ModelError(f"stdin, line {number}: {len(columns) - 1} tabs; one may separate a pair")
+        if paired is None:
+            paired = len(columns) == 2
+        if paired != (len(columns) == 2):
+            problem = "has no pair, unlike" if paired else "has a pair, unlike"
+            raise ModelError(f"stdin, line {number}: {problem} the lines before it")
+        yield columns[0], columns[1] if paired else None
+
+
+def _run_batch(model: Model, inputs: list[Input], as_json: bool, truncate: bool) -> None:
+    texts = [text for text, _ in inputs]
+    pairs = [pair for _, pair in inputs if pair is not None] or None
+    results = model(texts, pairs, truncate=truncate)
+    show = _as_json if as_json else _as_text
+    for (text, pair), result in zip(inputs, results, strict=True):
+        line = show(model.task.kind, text, pair, result)
+        sys.stdout.buffer.write(line.encode() + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def _as_json(kind: str, text: str, pair: str | None, result: Any) -> str:
+    record: dict[str, Any] = {"text": text}
+    if pair is not None:
+        record["pair"] = pair
+    if kind == "embedding":
+        record["embedding"] = _numbers(result)
+    elif kind == "token_classification":
+        from pyqrt.runtime import entities
+
+        record["words"] = [dataclasses.asdict(word) for word in result]
+        record["entities"] = [dataclasses.asdict(entity) for entity in entities(text, result)]
+    elif kind == "question_answering":
+        record["answer"] = dataclasses.asdict(result)
+    else:
+        record |= dataclasses.asdict(result)
+    return json.dumps(record, ensure_ascii=False)
+
+
+def _as_text(kind: str, text: str, pair: str | None, result: Any) -> str:
+    if kind == "embedding":
+        return json.dumps(_numbers(result))
+    if kind == "token_classification":
+        return " ".join(printable(f"{word.text}/{word.label}") for word in result)
+    label = result.text if kind == "question_answering" else result.label
+    return f"{printable(label)}\t{result.score:.6f}"
+
+
+def _numbers(embedding: Any) -> Any:
+    """float32 as the shortest decimals that read back as the same float32; one list for each row."""
+    if embedding.ndim > 1:
+        return [_numbers(row) for row in embedding]
+    return [float(str(number)) for number in embedding]

@@ -1,0 +1,29 @@
+"""Tables on the terminal. What they show may come from a hostile file, so it is never markup."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+
+from pyqrt.cli.errors import printable
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows of plain text under a heading."""
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left", box=SIMPLE, show_header=any(columns))
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    # Not on a terminal nobody can widen it: leave room for every column.
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+def print_pairs(title: str, pairs: Mapping[str, str]) -> None:
+    """Print names and values."""
+    print_table(title, ("", ""), list(pairs.items()))

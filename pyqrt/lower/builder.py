@@ -1,0 +1,71 @@
+"""A program under construction: numbered buffers, nodes, padded constants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyqrt.program import Buffer, DType, Limits, Node, Output, Program, Rows
+
+Tensor = NDArray[np.integer]
+
+_ALIGNMENT = 64  # bytes; every tensor of the file is a multiple
+
+
+class ProgramBuilder:
+    """Collects nodes in the order they run, and their constants in the file's layout."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._buffers: list[Buffer] = []
+        self._nodes: list[Node] = []
+        self._outputs: list[Output] = []
+        self.tensors: dict[str, Tensor] = {}
+
+    def buffer(self, dtype: DType, rows: Rows, width: int) -> int:
+        """A new buffer's number."""
+        self._buffers.append(Buffer(dtype, rows, width))
+        return len(self._buffers) - 1
+
+    def spec(self, number: int) -> Buffer:
+        """What buffer `number` holds."""
+        return self._buffers[number]
+
+    def node(
+        self,
+        op: str,
+        name: str,
+        inputs: tuple[int, ...],
+        outputs: tuple[int, ...],
+        attributes: Mapping[str, int | str],
+        tensors: Mapping[str, Tensor],
+    ) -> None:
+        """Appends a node; its tensors are stored as `NAME.ROLE`, one-dimensional ones padded."""
+        names = {}
+        for role, tensor in tensors.items():
+            names[role] = f"{name}.{role}"
+            self.tensors[names[role]] = _pad(tensor)
+        self._nodes.append(Node(op, name, inputs, outputs, dict(attributes), names))
+
+    def output(self, name: str, buffer: int, scale: float) -> None:
+        """Declares a result: integers of `buffer` times `scale`."""
+        self._outputs.append(Output(name, buffer, scale))
+
+    def program(self) -> Program:
+        """The finished program."""
+        return Program(self._limits, tuple(self._buffers), tuple(self._nodes), tuple(self._outputs))
+
+
+def _pad(tensor: Tensor) -> Tensor:
+    """Zeros at the end of the first axis until the size is a multiple of 64 bytes; starts on 64."""
+    row_bytes = tensor.itemsize * int(np.prod(tensor.shape[1:], dtype=np.int64))
+    rows = tensor.shape[0]
+    while rows * row_bytes % _ALIGNMENT:
+        rows += 1
+    memory = np.zeros(rows * row_bytes + _ALIGNMENT, dtype=np.uint8)
+    start = -memory.ctypes.data % _ALIGNMENT
+    padded = memory[start : start + rows * row_bytes].view(tensor.dtype).reshape(rows, *tensor.shape[1:])
+    padded[: tensor.shape[0]] = tensor
+    return padded

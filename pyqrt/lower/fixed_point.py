@@ -1,0 +1,69 @@
+"""Real numbers as integers: multipliers, shifts, gains, packed weights."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyqrt.errors import ModelError
+
+Vector = NDArray[np.float64]
+
+MIN_SHIFT, MAX_SHIFT = 26, 62  # csrc/fixed/fixed.h
+MAX_S16 = 32767
+MAX_BIAS = 2**30 - 1
+
+
+class LoweringError(ModelError):
+    """The model cannot be represented in the integer program's ranges."""
+
+
+def round_half_up(values: NDArray[np.floating] | float) -> NDArray[np.int64]:
+    """Nearest integers, ties towards +infinity, as everywhere in the integer program."""
+    return np.floor(np.asarray(values, dtype=np.float64) + 0.5).astype(np.int64)
+
+
+def multiplier_and_shift(ratio: Vector) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """`ratio` [n] > 0 as ``multiplier * 2^-shift``, multiplier in [2^30, 2^31), shift in [26, 62].
+
+    A ratio below 2^-32 becomes 2^-32, which rounds every int32 accumulator below 2^31 to 0 or +-1.
+    Raises LoweringError for a ratio of 32 or more.
+    """
+    mantissa, exponent = np.frexp(np.maximum(ratio, 2.0**-32))
+    multiplier = round_half_up(mantissa * 2.0**31)
+    exponent = exponent + (multiplier == 2**31)
+    multiplier = np.where(multiplier == 2**31, 2**30, multiplier)
+    shift = 31 - exponent
+    if (shift < MIN_SHIFT).any():
+        raise LoweringError(
+            f"a rescaling factor of {float(ratio.max()):.3g} is not below 32: the output's scale is far "
+            "finer than the accumulator's"
+        )
+    return multiplier.astype(np.int32), shift.astype(np.int32)
+
+
+def small_multipliers(ratio: Vector) -> tuple[NDArray[np.int16], int]:
+    """`ratio` [n] >= 0 as ``multiplier[c] * 2^-shift`` with int16 multipliers and one shift in [1, 30]."""
+    for shift in range(30, 0, -1):
+        multiplier = round_half_up(ratio * 2.0**shift)
+        if multiplier.max() <= MAX_S16:
+            return multiplier.astype(np.int16), shift
+    raise LoweringError(f"a factor of {float(ratio.max()):.3g} exceeds what int16 multipliers hold, 16383")
+
+
+def gain_and_bias(gain: Vector, bias: Vector) -> tuple[NDArray[np.int16], NDArray[np.int32], int]:
+    """``y * gain + bias`` [n] as ``rshr(y * G + B, shift)``: the largest shift that the ranges allow.
+
+    G is int16, |B| < 2^30, and the sum fits int32 for every int16 y.
+    """
+    for shift in range(30, 0, -1):
+        integer_gain = round_half_up(gain * 2.0**shift)
+        integer_bias = round_half_up(bias * 2.0**shift)
+        largest_gain, largest_bias = np.abs(integer_gain).max(), np.abs(integer_bias).max()
+        worst = MAX_S16 * largest_gain + largest_bias + 2 ** (shift - 1)
+        if largest_gain <= MAX_S16 and largest_bias <= MAX_BIAS and worst < 2**31:
+            return integer_gain.astype(np.int16), integer_bias.astype(np.int32), shift
+    raise LoweringError(
+        f"a layer norm's gain {float(np.abs(gain).max()):.3g} or offset {float(np.abs(bias).max()):.3g} "
+        "exceeds what int16 and int32 hold; check the weights"
+    )

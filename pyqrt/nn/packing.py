@@ -1,0 +1,84 @@
+"""How the sequences of a batch lie in one row of packed tokens."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from pyqrt.errors import ModelError
+
+
+class Packing:
+    """Sequence boundaries of packed tokens, and the operations that need them.
+
+    Built once per forward pass. Sequences of equal length are grouped, so that attention takes one call
+    per distinct length.
+    """
+
+    def __init__(self, offsets: Sequence[int] | Tensor, tokens: int, device: torch.device) -> None:
+        """offsets: [sequences + 1] ascending positions, first 0, last `tokens`; no sequence is empty.
+
+        Raises ModelError otherwise.
+        """
+        bounds = [int(bound) for bound in (offsets.tolist() if isinstance(offsets, Tensor) else offsets)]
+        if len(bounds) < 2 or bounds[0] != 0 or bounds[-1] != tokens:
+            raise ModelError(
+                f"offsets must start with 0 and end with the number of tokens, {tokens}; got {bounds[:1]} "
+                f"to {bounds[-1:]} ({len(bounds)} entries)"
+            )
+        lengths = [end - start for start, end in pairwise(bounds)]
+        for index, length in enumerate(lengths):
+            if length < 1:
+                raise ModelError(f"offsets: sequence {index} has {length} tokens; every sequence needs one")
+
+        self.lengths = lengths
+        self.first_rows = torch.tensor(bounds[:-1], device=device)
+        self._length_column = torch.tensor(lengths, device=device)[:, None]
+        self._sequence_of_row = torch.repeat_interleave(
+            torch.arange(len(lengths), device=device), self._length_column[:, 0]
+        )
+        self.positions = torch.arange(tokens, device=device) - self.first_rows[self._sequence_of_row]
+
+        starts_of_length: dict[int, list[int]] = defaultdict(list)
+        for start, length in zip(bounds, lengths, strict=False):
+            starts_of_length[length].append(start)
+        # token rows of the sequences of one length, [sequences of that length, length]
+        self._groups = [
+            torch.tensor(starts, device=device)[:, None] + torch.arange(length, device=device)
+            for length, starts in starts_of_length.items()
+        ]
+
+    def mean(self, x: Tensor) -> Tensor:
+        """Mean of every sequence's rows: [tokens, width] -> [sequences, width]."""
+        sums = x.new_zeros(len(self.lengths), x.shape[1]).index_add(0, self._sequence_of_row, x)
+        return sums / self._length_column
+
+    def attention(self, query: Tensor, key: Tensor, value: Tensor, num_heads: int) -> Tensor:
+        """softmax(Q K^T / sqrt(head width)) V, per head, within every sequence.
+
+        query, key, value, result: [tokens, hidden], head h in columns [h d, (h + 1) d).
+        """
+        if len(self._groups) == 1:
+            return _attention(query, key, value, len(self.lengths), num_heads)
+        context = torch.empty_like(query)
+        for group in self._groups:
+            rows = group.flatten()
+            part = _attention(query[rows], key[rows], value[rows], len(group), num_heads)
+            context.index_copy_(0, rows, part)
+        return context
+
+
+def _attention(query: Tensor, key: Tensor, value: Tensor, sequences: int, num_heads: int) -> Tensor:
+    """Attention where the rows are `sequences` sequences of equal length."""
+    rows, hidden = query.shape
+
+    def split(x: Tensor) -> Tensor:
+        return x.reshape(sequences, rows // sequences, num_heads, hidden // num_heads).transpose(1, 2)
+
+    context = functional.scaled_dot_product_attention(split(query), split(key), split(value))
+    return context.transpose(1, 2).reshape(rows, hidden)

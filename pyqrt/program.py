@@ -1,0 +1,121 @@
+"""The integer program: a list of nodes over numbered buffers, as it stands in a model file.
+
+`pyqrt.lower` writes it, `csrc/plan` checks and runs it, `tests/oracle` runs it in big integers.
+It is plain data: no family names, no real numbers except the outputs' scales, which no kernel sees.
+
+A buffer holds one row per token ("tokens") or per sequence ("sequences") of the packed batch.
+A node reads buffers, writes buffers, and names its constant tensors. Kinds of nodes, with the
+op's contract in `csrc/ops/<op>/<op>.h`:
+
+========== ================== ==================== ==================================================
+op         inputs             outputs              attributes; tensors
+========== ================== ==================== ==================================================
+embedding  (none)             s16 tokens           shift, position_offset; word, word_multiplier,
+                                                   [position, position_multiplier],
+                                                   [type, type_multiplier]
+linear     s8 or s16          by epilogue          epilogue, in_features, out_features, pre_shift,
+           [, residual s16]                        zero_point, [gelu_shift],
+                                                   [residual_multiplier, residual_shift];
+                                                   weight, weight_sum, bias, multiplier, shift,
+                                                   [gelu_multiplier]
+attention  s8 tokens          s8 tokens            num_heads, head_dim, zero_point;
+           (Q, K, V columns)                       score_multiplier, output_multiplier,
+                                                   output_exponent
+layernorm  s16                s8 and/or s16        epsilon, [shift8], [shift16];
+                                                   [gain8, bias8], [gain16, bias16]
+lookup     s16                s16                  table (513 entries)
+pool       s16 tokens         s16 sequences        kind ("first", "mean")
+normalize  s16                s32                  (unit 2^-30)
+========== ================== ==================== ==================================================
+
+Epilogues: "requantize_s8", "requantize_s16", "requantize_s32", "gelu_s8", "residual_s16".
+
+Constant tensors: weights int8 ``[ceil(n/16), ceil(k/4), 16, 4]``; tables int8 ``[rows, width]``;
+per-channel arrays one-dimensional. Every tensor is zero-padded so that its size is a multiple of
+64 bytes (per-channel arrays of `linear`: a whole number of blocks; tables: whole extra rows).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+DType = Literal["s8", "s16", "s32"]
+Rows = Literal["tokens", "sequences"]
+
+PROGRAM_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """A numbered intermediate: `width` elements of `dtype` for every row."""
+
+    dtype: DType
+    rows: Rows
+    width: int
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operation. `tensors` maps the op's tensor roles to names in the file."""
+
+    op: str
+    name: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    attributes: dict[str, int | str] = field(default_factory=dict)
+    tensors: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Output:
+    """A result: real value = integer in `buffer` * `scale`."""
+
+    name: str
+    buffer: int
+    scale: float
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What token ids, lengths and token types a program accepts."""
+
+    vocab_size: int
+    max_length: int
+    type_vocab_size: int
+
+
+@dataclass(frozen=True)
+class Program:
+    """Nodes in the order they run; every buffer is written once, before it is read."""
+
+    limits: Limits
+    buffers: tuple[Buffer, ...]
+    nodes: tuple[Node, ...]
+    outputs: tuple[Output, ...]
+    version: int = PROGRAM_VERSION
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists, dicts, strings and numbers, ready for JSON and for the C++ plan."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(data: dict[str, Any]) -> Program:
+        """The inverse of `to_dict`. Raises KeyError or TypeError on a malformed dictionary."""
+        return Program(
+            limits=Limits(**data["limits"]),
+            buffers=tuple(Buffer(**b) for b in data["buffers"]),
+            nodes=tuple(
+                Node(
+                    op=n["op"],
+                    name=n["name"],
+                    inputs=tuple(n["inputs"]),
+                    outputs=tuple(n["outputs"]),
+                    attributes=dict(n["attributes"]),
+                    tensors=dict(n["tensors"]),
+                )
+                for n in data["nodes"]
+            ),
+            outputs=tuple(Output(**o) for o in data["outputs"]),
+            version=data["version"],
+        )

@@ -1,0 +1,1 @@
+"""Float checkpoint to integer model: reading, observing, choosing scales, measuring."""

@@ -1,0 +1,226 @@
+"""From a checkpoint directory to a model file: the whole of `pyqrt quantize`."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyqrt
+from pyqrt.data import calibration_texts, heldout_texts
+from pyqrt.errors import ModelError
+from pyqrt.lower import lower
+from pyqrt.nn import Encoder
+from pyqrt.nn.config import Head
+from pyqrt.nn.config import Task as TaskName
+from pyqrt.quantize.checkpoint import Checkpoint, load_checkpoint
+from pyqrt.quantize.choose import OBSERVERS, Observer, choose_scales
+from pyqrt.quantize.gate import DEFAULT_GATES, Comparison, check, compare, float_outputs, integer_outputs
+from pyqrt.quantize.statistics import PackedBatch
+from pyqrt.quantize.texts import Encoded, Example, pack, random_sequences, read_examples, sample
+from pyqrt.runtime.format import ModelFile, write
+from pyqrt.runtime.model import Model
+from pyqrt.runtime.tasks import Task
+from pyqrt.runtime.tokenization import Tokenizer
+
+CALIBRATION_EXAMPLES = 512
+HELDOUT_EXAMPLES = 128
+RANDOM_SEQUENCES = 64  # of each kind, for a checkpoint without a tokenizer
+
+Progress = Callable[[str, int, int], None]  # stage, done, of
+
+
+def quantize_checkpoint(
+    checkpoint_dir: str | Path,
+    output: str | Path,
+    *,
+    calibration: str | Path | None = None,
+    task: TaskName | None = None,
+    max_length: int | None = None,
+    gate: float | None = None,
+    force: bool = False,
+    observer: Observer = "minmax",
+    seed: int = 0,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Quantizes a Hugging Face checkpoint directory to a `.qrt` model file; returns its report.
+
+    calibration: text file, one text per line, or `.tsv` (see `pyqrt.quantize.texts`); an eighth of it
+    is held out. None: bundled English text. task: None takes it from the checkpoint.
+    max_length: tokens a sequence may have; None: as many as the checkpoint has positions.
+    gate: least score against the float model on held-out text (`pyqrt.quantize.gate`); None: the
+    task's default. force: write whatever the score. observer: "minmax", "percentile" or "mse".
+    seed: which calibration texts are drawn, if there are more than 512.
+
+    The same checkpoint, text and options give the same file on the same machine. Raises ModelError
+    when the checkpoint, text or an option is unusable, or the score is below the gate: then nothing
+    is written.
+    """
+    if observer not in OBSERVERS:
+        raise ModelError(f"observer is {observer!r}; known: {', '.join(OBSERVERS)}")
+    if gate is not None and not 0.0 <= gate <= 1.0:
+        raise ModelError(f"gate is {gate}; it must lie in [0, 1]")
+    started = time.perf_counter()
+    with _progress(progress) as report_progress:
+        report_progress("reading the checkpoint", 0, 1)
+        encoder, checkpoint = load_checkpoint(Path(checkpoint_dir), task)
+        _limit_length(encoder, max_length)
+        report_progress("reading the checkpoint", 1, 1)
+        seen, unseen = _sequences(encoder, checkpoint, calibration, seed)
+        file = quantize_encoder(encoder, seen, observer, report_progress, checkpoint.tokenizer_json)
+        comparison = compare_encoder(encoder, Model(file), unseen, report_progress)
+    head = encoder.config.head
+    if not force:
+        check(head.task, comparison, DEFAULT_GATES[head.task] if gate is None else gate)
+    report = {
+        "heldout": comparison.to_dict(),
+        "gate": DEFAULT_GATES[head.task] if gate is None else gate,
+        "forced": force,
+        "calibration_sequences": len(seen),
+        "calibration_tokens": sum(len(s.ids) for s in seen),
+    }
+    provenance = {
+        "pyqrt_version": pyqrt.__version__,
+        "checkpoint": checkpoint.path.name,
+        "checkpoint_sha256": checkpoint.sha256,
+        "architecture": checkpoint.config.get("architectures"),
+        "family": encoder.config.family,
+        "calibration": "bundled" if calibration is None else Path(calibration).name,
+        "observer": observer,
+        "seed": seed,
+    }
+    write(output, file.program, file.tensors, file.task, file.tokenizer, provenance, report)
+    return {**report, "provenance": provenance, "seconds": time.perf_counter() - started}
+
+
+def quantize_encoder(
+    encoder: Encoder,
+    sequences: Sequence[Encoded],
+    observer: Observer = "minmax",
+    progress: Progress = lambda stage, done, of: None,
+    tokenizer: str | None = None,
+) -> ModelFile:
+    """Calibrates and lowers a float encoder: a model file in memory, for `Model` to run."""
+
+    def batches() -> Iterator[PackedBatch]:
+        packed = list(pack(sequences))
+        for done, batch in enumerate(packed):
+            progress("calibrating", done, len(packed))
+            yield batch
+        progress("calibrating", len(packed), len(packed))
+
+    scales = choose_scales(encoder, batches, observer)
+    progress("lowering to integers", 0, 1)
+    program, tensors = lower(encoder, scales)
+    progress("lowering to integers", 1, 1)
+    return ModelFile(
+        path="the quantized model",
+        program=program,
+        tensors=tensors,
+        task=task_description(encoder.config.head, program.outputs[0].name),
+        tokenizer=tokenizer,
+        provenance={},
+        report={},
+        header_sha256="",
+        file_bytes=0,
+    )
+
+
+def compare_encoder(
+    encoder: Encoder,
+    model: Model,
+    sequences: Sequence[Encoded],
+    progress: Progress = lambda stage, done, of: None,
+) -> Comparison:
+    """Runs both models over `sequences` and compares their outputs."""
+    expected = []
+    for done, sequence in enumerate(sequences):
+        progress("comparing with the float model", done, len(sequences))
+        expected += float_outputs(encoder, [sequence])
+    actual = integer_outputs(model, sequences)
+    progress("comparing with the float model", len(sequences), len(sequences))
+    return compare(encoder.config.head, expected, actual)
+
+
+def task_description(head: Head, output: str) -> Task:
+    """The `task` entry of a model file."""
+    problem = f"{head.problem}_classification" if head.problem in ("single_label", "multi_label") else head.problem
+    labels = () if head.task == "question_answering" else head.labels
+    return Task(head.task, output, labels, **({"problem": problem} if problem else {}))
+
+
+def _limit_length(encoder: Encoder, max_length: int | None) -> None:
+    if max_length is None:
+        return
+    most = encoder.config.num_positions - encoder.config.position_offset
+    if not 1 <= max_length <= most:
+        raise ModelError(f"max_length is {max_length}; the checkpoint has positions for 1 to {most} tokens")
+    encoder.config = dataclasses.replace(encoder.config, max_length=max_length)
+
+
+def _sequences(
+    encoder: Encoder, checkpoint: Checkpoint, calibration: str | Path | None, seed: int
+) -> tuple[list[Encoded], list[Encoded]]:
+    """Sequences to calibrate on and sequences to compare on, none in both."""
+    config = encoder.config
+    if checkpoint.tokenizer_json is None:
+        if calibration is not None:
+            raise ModelError(
+                f"{checkpoint.path} has neither tokenizer.json nor vocab.txt, so text cannot calibrate it; "
+                "add one, or leave the calibration text out to calibrate on random token ids"
+            )
+        sequences = random_sequences(config.vocab_size, config.max_length, 2 * RANDOM_SEQUENCES, seed)
+        return sequences[:RANDOM_SEQUENCES], sequences[RANDOM_SEQUENCES:]
+    tokenizer = Tokenizer(checkpoint.tokenizer_json, config.max_length)
+    if calibration is None:
+        seen = [Example(text) for text in calibration_texts()]
+        unseen = [Example(text) for text in heldout_texts()]
+    else:
+        examples = read_examples(Path(calibration))
+        if len(examples) < 2:
+            raise ModelError(f"{calibration} holds one text; at least 2 are needed, one to compare on")
+        drawn = sample(examples, CALIBRATION_EXAMPLES + HELDOUT_EXAMPLES, seed)
+        held_out = min(HELDOUT_EXAMPLES, max(1, len(drawn) // 8))
+        seen, unseen = drawn[held_out:], drawn[:held_out]
+    return _encode(tokenizer, seen, config.vocab_size), _encode(tokenizer, unseen, config.vocab_size)
+
+
+def _encode(tokenizer: Tokenizer, examples: Sequence[Example], vocab_size: int) -> list[Encoded]:
+    texts = [example.text for example in examples]
+    pairs = [example.pair for example in examples if example.pair is not None]
+    encoded = []
+    for result in tokenizer.encode(texts, pairs or None, truncate=True):
+        largest = int(result.ids.max())
+        if largest >= vocab_size:
+            raise ModelError(
+                f"the tokenizer gives token id {largest}, the checkpoint's vocabulary has {vocab_size}; "
+                "they do not belong together"
+            )
+        encoded.append(Encoded(result.ids.tolist(), result.types.tolist()))
+    return encoded
+
+
+@contextmanager
+def _progress(shown: bool) -> Iterator[Progress]:
+    """One bar per stage with the time left, on stderr; nothing if not `shown`."""
+    if not shown:
+        yield lambda stage, done, of: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    columns = (TextColumn("{task.description:32}"), BarColumn(), TimeRemainingColumn())
+    with Bars(*columns, console=Console(stderr=True)) as bars:
+        stages: dict[str, TaskID] = {}
+
+        def update(stage: str, done: int, of: int) -> None:
+            if stage not in stages:
+                stages[stage] = bars.add_task(stage, total=of)
+            bars.update(stages[stage], completed=done, total=of)
+
+        yield update
+

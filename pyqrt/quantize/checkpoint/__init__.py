@@ -1,0 +1,97 @@
+"""A Hugging Face or sentence-transformers directory as a float encoder and what belongs to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pyqrt.errors import ModelError
+from pyqrt.models import family
+from pyqrt.nn import Encoder
+from pyqrt.quantize.checkpoint.files import Directory
+from pyqrt.quantize.checkpoint.sentence_transformers import read_sentence_transformer
+from pyqrt.quantize.checkpoint.tokenizer import read_tokenizer
+from pyqrt.quantize.checkpoint.weights import load_weights, read_weights
+
+__all__ = ["Checkpoint", "load_checkpoint"]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What came with the weights.
+
+    path: the directory. config: config.json. tokenizer_json: text of a tokenizer.json without truncation
+    and padding, None if the checkpoint has no tokenizer. sha256: hexadecimal digest of every weight file.
+    max_length: tokens a sequence may have, the encoder's too. files: those read, relative to `path`.
+    """
+
+    path: Path
+    config: dict[str, Any]
+    tokenizer_json: str | None
+    sha256: dict[str, str]
+    max_length: int
+    files: tuple[str, ...]
+
+
+def load_checkpoint(directory: str | PathLike[str], task: str | None = None) -> tuple[Encoder, Checkpoint]:
+    """Read a checkpoint into a float32 encoder (CPU, evaluation mode).
+
+    directory: config.json, weights (model.safetensors or pytorch_model.bin, also sharded) and, for text,
+    tokenizer.json or vocab.txt; with modules.json a sentence-transformers model.
+    task: "embedding", "sequence_classification", "token_classification" or "question_answering"; None
+    takes it from the files. Embeddings are pooled and normalised as modules.json says; without one they
+    are the mean of all tokens, normalised to length 1.
+
+    max_length is the smallest of the position table, and max_seq_length of sentence-transformers or else
+    the tokenizer's model_max_length.
+
+    Raises ModelError for anything missing, damaged or not representable exactly.
+    """
+    root = Directory(Path(directory))
+    if not root.path.is_dir():
+        raise ModelError(
+            f"{root.path}: no such directory; a model of the Hugging Face hub must be downloaded first, "
+            "as with `hf download NAME --local-dir DIRECTORY`"
+        )
+    sentences = read_sentence_transformer(root) if task in (None, "embedding") else None
+    transformer = sentences.transformer if sentences else root
+    hf = transformer.object("config.json")
+    try:
+        described_by = family(hf.get("model_type"))
+        config = described_by.configure(hf, "embedding" if sentences else task)
+        stated = sentences.max_length if sentences else None
+        if stated is None:
+            stated = transformer.optional_object("tokenizer_config.json").get("model_max_length")
+        if stated is not None:
+            # transformers writes 1e30 for "no limit"
+            if not isinstance(stated, (int, float)):
+                raise ModelError(f"max_seq_length or model_max_length is {stated!r}; expected a number")
+            config = replace(config, max_length=int(min(config.max_length, stated)))
+        if sentences:
+            head = replace(config.head, pooling=sentences.pooling, normalize=sentences.normalize)
+            config = replace(config, head=head)
+    except ModelError as error:
+        raise ModelError(f"{transformer.path}/config.json: {error}") from None
+
+    with torch.device("meta"):
+        encoder = Encoder(config)
+    tensors, sha256 = read_weights(transformer)
+    load_weights(encoder, tensors, described_by, transformer.path)
+    tokenizer_json = read_tokenizer(
+        transformer,
+        described_by.TOKENIZER_CLASSES,
+        lowercase_first=sentences is not None and sentences.lowercase,
+    )
+    checkpoint = Checkpoint(
+        path=root.path,
+        config=hf,
+        tokenizer_json=tokenizer_json,
+        sha256=sha256,
+        max_length=config.max_length,
+        files=root.files_read(),
+    )
+    return encoder.eval(), checkpoint

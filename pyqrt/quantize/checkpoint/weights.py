@@ -1,0 +1,144 @@
+"""Weights of a checkpoint: files to tensors, tensors into an encoder."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from pyqrt.errors import ModelError
+from pyqrt.models import Family
+from pyqrt.nn import Encoder
+from pyqrt.quantize.checkpoint.files import Directory
+
+# whose values float32 holds exactly
+_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+_WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+_TENSORFLOW_NAMES = {"gamma": "weight", "beta": "bias"}
+
+
+def read_weights(directory: Directory) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """All tensors of the checkpoint by name, and the SHA-256 (hexadecimal) of every weight file by name.
+
+    model.safetensors is preferred to pytorch_model.bin, which is unpickled with weights_only; either may
+    be split into shards listed in `<file>.index.json`. Raises ModelError for absent or damaged files.
+    """
+    for name in _WEIGHT_FILES:
+        if directory.has(name):
+            shards = [name]
+            listed: dict[str, str] = {}
+        elif directory.has(f"{name}.index.json"):
+            listed = _weight_map(directory, f"{name}.index.json")
+            shards = sorted(set(listed.values()))
+        else:
+            continue
+        tensors: dict[str, Tensor] = {}
+        for shard in shards:
+            tensors |= _read_shard(directory.open(shard))
+        if absent := [f"{tensor} ({listed[tensor]})" for tensor in listed if tensor not in tensors]:
+            raise ModelError(
+                f"{directory.path}/{name}.index.json lists tensors that their files lack: {_listing(absent)}"
+            )
+        return tensors, {shard: _sha256(directory.path / shard) for shard in shards}
+    raise ModelError(
+        f"{directory.path}: no weights; expected {' or '.join(_WEIGHT_FILES)} (or their .index.json). "
+        "Save the checkpoint with transformers' save_pretrained"
+    )
+
+
+def _weight_map(directory: Directory, name: str) -> dict[str, str]:
+    weight_map = directory.object(name).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise ModelError(f"{directory.path / name}: there is no weight_map")
+    return {str(tensor): str(file) for tensor, file in weight_map.items()}
+
+
+def _read_shard(path: Path) -> dict[str, Tensor]:
+    if path.suffix == ".safetensors":
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise ModelError(f"{path}: damaged or truncated ({error}); download it again") from None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise ModelError(
+            f"{path}: damaged, or holds more than tensors ({error}); convert it to model.safetensors"
+        ) from None
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ModelError(f"{path}: not a dictionary of tensors; convert it to model.safetensors")
+    return state
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _listing(names: Iterable[str], limit: int = 12) -> str:
+    names = list(names)
+    more = f", and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
+
+
+def _canonical_name(name: str, prefix: str) -> str:
+    """Without the family's prefix, and with today's names for what TensorFlow calls gamma and beta."""
+    name = name.removeprefix(prefix)
+    return re.sub(r"(?<=LayerNorm\.)(gamma|beta)$", lambda match: _TENSORFLOW_NAMES[match[1]], name)
+
+
+def load_weights(encoder: Encoder, tensors: dict[str, Tensor], family: Family, source: Path) -> None:
+    """Put a checkpoint's tensors into `encoder`, as float32 copies.
+
+    The encoder's own parameters are replaced, so it may be on the meta device. source: the checkpoint,
+    for messages. Raises ModelError naming every tensor that is missing, left over, of the wrong
+    shape or type, ambiguous, or holds an infinity or NaN.
+    """
+    names = family.parameters(encoder.config)
+    by_name: dict[str, str] = {}
+    problems = []
+    for name in tensors:
+        canonical = _canonical_name(name, family.PREFIX)
+        if canonical in by_name:
+            problems.append(f"{name} and {by_name[canonical]} are the same tensor twice")
+        by_name[canonical] = name
+
+    state: dict[str, Tensor] = {}
+    missing = []
+    for parameter, target in encoder.named_parameters():
+        name, shape = names[parameter], list(target.shape)
+        if name not in by_name:
+            missing.append(f"{name} {shape}")
+            continue
+        tensor = tensors[by_name[name]]
+        if list(tensor.shape) != shape:
+            problems.append(f"{by_name[name]} has shape {list(tensor.shape)}, expected {shape}")
+        elif tensor.dtype not in _DTYPES:
+            problems.append(f"{by_name[name]} is {tensor.dtype}, expected one of {_DTYPES}")
+        else:
+            state[parameter] = tensor.to(torch.float32, copy=True)
+            if not state[parameter].isfinite().all():
+                problems.append(f"{by_name[name]} holds infinities or NaNs")
+    known = set(names.values())
+    extra = [
+        name
+        for canonical, name in by_name.items()
+        if canonical not in known and not canonical.startswith(family.UNUSED)
+    ]
+    if missing:
+        problems.append(f"missing tensors: {_listing(missing)}")
+    if extra:
+        problems.append(f"tensors without a use in {family.MODEL_TYPE}: {_listing(extra)}")
+    if problems:
+        raise ModelError(f"{source}: " + "; ".join(problems))
+    encoder.load_state_dict(state, assign=True)

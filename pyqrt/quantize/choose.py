@@ -1,0 +1,157 @@
+"""From statistics to scales: the post-training quantization recipe.
+
+Every step is free at run time, being folded into constants the integer program has anyway:
+- int16 residual stream and sums, with headroom for what calibration did not see;
+- layer norm outputs: per-channel centre and equalization factor, folded into the norm's gain/bias;
+- activation outputs: per-channel factor, folded into the output multiplier, and a zero point;
+- queries, keys, values: one scale per head; keys and values centred per channel (a constant added
+  to every key leaves softmax as it is, one added to every value passes through it);
+- context: one scale per head, about the values' centre.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Literal
+
+import numpy as np
+import torch
+
+from pyqrt.nn import Encoder, EncoderConfig
+from pyqrt.quantize.equalize import equalization_factor
+from pyqrt.quantize.grids import MAX_S8, MAX_S16, Grid, Scales, Vector, asymmetric_grid, symmetric_grid
+from pyqrt.quantize.statistics import ChannelStatistics, Histogram, PackedBatch, channel_statistics, observe
+
+Observer = Literal["minmax", "percentile", "mse"]
+OBSERVERS: tuple[Observer, ...] = ("minmax", "percentile", "mse")
+
+# Room above the calibrated range in the int16 stream: 14 of its 15 bits are enough.
+HEADROOM = 2.0
+PERCENTILE = 99.99
+TANH_LIMIT = 8.0  # beyond it tanh is 1 within 3e-7
+
+_Transform = tuple[Vector, Vector]  # factor, shift
+
+
+def choose_scales(
+    encoder: Encoder,
+    batches: Callable[[], Iterable[PackedBatch]],
+    observer: Observer = "minmax",
+) -> Scales:
+    """Runs calibration and decides every scale.
+
+    batches: called for each pass over the calibration data (one; two unless observer is "minmax").
+    observer: how the int8 range is taken from the values: all of it, its central 99.99 %, or the
+    clipping with the least mean squared error.
+    """
+    statistics = channel_statistics(encoder, batches())
+    transforms = _transforms(encoder, statistics)
+    ranges = {
+        name: (float(((s.low - shift) / factor).min()), float(((s.high - shift) / factor).max()))
+        for name, (factor, shift) in transforms.items()
+        for s in [statistics[name]]
+    }
+    if observer != "minmax":
+        ranges = _clipped_ranges(encoder, batches(), transforms, ranges, observer)
+    grids = {
+        name: _symmetric(ranges[name], *transforms[name])
+        if _per_head(name)
+        else asymmetric_grid(*ranges[name], *transforms[name])
+        for name in transforms
+    }
+    return Scales(grids=grids, wide=_wide_scales(encoder.config, statistics))
+
+
+def _per_head(name: str) -> bool:
+    return name.rsplit(".", 1)[-1] in ("query", "key", "value", "context")
+
+
+def _symmetric(bounds: tuple[float, float], factor: Vector, shift: Vector) -> Grid:
+    return symmetric_grid(factor * max(abs(bounds[0]), abs(bounds[1])), shift)
+
+
+def layer_inputs(config: EncoderConfig) -> list[str]:
+    """Tap name of the tensor that each layer's attention reads."""
+    return ["embeddings.output"] + [f"layers.{i}.ffn.output" for i in range(config.num_hidden_layers - 1)]
+
+
+def _transforms(encoder: Encoder, statistics: dict[str, ChannelStatistics]) -> dict[str, _Transform]:
+    """Per-channel factor and shift of every int8 tensor."""
+    config = encoder.config
+    transforms: dict[str, _Transform] = {}
+
+    def equalized(name: str, shift: Vector, *consumers: torch.nn.Linear) -> None:
+        weight = np.concatenate([c.weight.detach().double().numpy() for c in consumers])
+        transforms[name] = (equalization_factor(statistics[name], shift, weight), shift)
+
+    def per_head(name: str, shift: Vector) -> None:
+        limit = statistics[name].limit(shift).reshape(config.num_attention_heads, -1).max(axis=1)
+        transforms[name] = (np.repeat(np.maximum(limit, 1e-12), config.head_dim), shift)
+
+    for i, name in enumerate(layer_inputs(config)):
+        layer, prefix = encoder.layers[i], f"layers.{i}"
+        attention = layer.attention
+        equalized(name, statistics[name].center, attention.query, attention.key, attention.value)
+        values = statistics[f"{prefix}.attention.value"].center
+        per_head(f"{prefix}.attention.query", np.zeros(config.hidden_size))
+        per_head(f"{prefix}.attention.key", statistics[f"{prefix}.attention.key"].center)
+        per_head(f"{prefix}.attention.value", values)
+        per_head(f"{prefix}.attention.context", values)
+        name = f"{prefix}.attention.output"
+        equalized(name, statistics[name].center, layer.ffn.up)
+        name = f"{prefix}.ffn.activation"
+        equalized(name, np.zeros(config.intermediate_size), layer.ffn.down)
+    return transforms
+
+
+def _clipped_ranges(
+    encoder: Encoder,
+    batches: Iterable[PackedBatch],
+    transforms: dict[str, _Transform],
+    ranges: dict[str, tuple[float, float]],
+    observer: Observer,
+) -> dict[str, tuple[float, float]]:
+    """A second pass: histograms over the ranges of the first, and what to cut off of them."""
+    histograms = {
+        name: Histogram(*ranges[name], factor=factor, shift=shift)
+        for name, (factor, shift) in transforms.items()
+    }
+    observe(encoder, batches, {name: histogram.add for name, histogram in histograms.items()})
+    clip = _percentile_range if observer == "percentile" else _least_error_range
+    return {name: clip(histogram) for name, histogram in histograms.items()}
+
+
+def _percentile_range(histogram: Histogram) -> tuple[float, float]:
+    tail = (1 - PERCENTILE / 100) / 2
+    cumulative = np.cumsum(histogram.counts) / max(histogram.counts.sum(), 1.0)
+    inside = np.flatnonzero((cumulative >= tail) & (cumulative <= 1 - tail))
+    centers = histogram.centers
+    if inside.size == 0:
+        return histogram.low, histogram.high
+    return float(centers[inside[0]]), float(centers[inside[-1]])
+
+
+def _least_error_range(histogram: Histogram) -> tuple[float, float]:
+    centers, counts = histogram.centers, histogram.counts
+
+    def error(fraction: float) -> float:
+        low, high = histogram.low * fraction, histogram.high * fraction
+        step = max(high - low, 1e-30) / (2 * MAX_S8)
+        clipped = np.clip(centers, low, high)
+        rounded = low + np.floor((clipped - low) / step + 0.5) * step
+        return float((counts * np.square(rounded - centers)).sum())
+
+    best = min((k / 64 for k in range(64, 7, -1)), key=error)
+    return histogram.low * best, histogram.high * best
+
+
+def _wide_scales(config: EncoderConfig, statistics: dict[str, ChannelStatistics]) -> dict[str, float]:
+    """Scales of the int16 tensors: the calibrated limit with headroom over 32767."""
+    wide = {
+        name: max(float(s.limit().max()) * HEADROOM, 1e-9) / MAX_S16 for name, s in statistics.items()
+    }
+    if config.head.pooler_activation == "tanh":
+        name = "head.pre_activation"
+        wide[name] = min(wide[name], TANH_LIMIT / MAX_S16)
+        wide["head.activation"] = 1.0 / MAX_S16
+    return {name: scale for name, scale in wide.items() if not _per_head(name)}

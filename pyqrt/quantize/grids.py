@@ -1,0 +1,102 @@
+"""Grids: which real number an integer stands for, everywhere the integer program stores one.
+
+`pyqrt.quantize` chooses them from what calibration saw; `pyqrt.lower` turns them, with the float
+weights, into an integer program. Nothing else passes between the two.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vector = NDArray[np.float64]
+
+MAX_S8 = 127
+MAX_S16 = 32767
+
+
+@dataclass(frozen=True)
+class Grid:
+    """int8 values of one tensor: ``real[c] = (q[c] - zero_point) * scale[c] + shift[c]``.
+
+    scale, shift: float64 [width]; zero_point in [-127, 127].
+    """
+
+    scale: Vector
+    shift: Vector
+    zero_point: int
+
+    def quantize(self, real: NDArray[np.floating]) -> NDArray[np.int8]:
+        """Nearest integers of `real` [..., width], saturated."""
+        q = np.floor((real - self.shift) / self.scale + 0.5) + self.zero_point
+        return np.clip(q, -MAX_S8, MAX_S8).astype(np.int8)
+
+    def dequantize(self, q: NDArray[np.int8]) -> Vector:
+        """Real values of `q` [..., width]."""
+        return (q.astype(np.float64) - self.zero_point) * self.scale + self.shift
+
+
+def asymmetric_grid(low: float, high: float, factor: Vector, shift: Vector) -> Grid:
+    """A grid over [low, high] of ``(real - shift) / factor``, widened to contain 0.
+
+    The zero point is an integer of the grid, so the ends move by at most half a step.
+    """
+    low, high = min(low, 0.0), max(high, 0.0)
+    step = max(high - low, 1e-30) / (2 * MAX_S8)
+    zero_point = int(np.clip(round(-MAX_S8 - low / step), -MAX_S8, MAX_S8))
+    return Grid(scale=factor * step, shift=shift, zero_point=zero_point)
+
+
+def symmetric_grid(limit: Vector, shift: Vector) -> Grid:
+    """A grid over [-limit[c], limit[c]] of ``real - shift``, without a zero point."""
+    return Grid(scale=np.maximum(limit, 1e-30) / MAX_S8, shift=shift, zero_point=0)
+
+
+@dataclass(frozen=True)
+class Scales:
+    """Every number the quantizer decides.
+
+    grids: int8 tensors, by tap name (`pyqrt.nn.Encoder.taps`).
+    wide: int16 tensors, by tap name: ``real = q * wide[name]``.
+    """
+
+    grids: dict[str, Grid]
+    wide: dict[str, float]
+
+    def save(self, path: Path) -> None:
+        """Writes a safetensors file with the tensors `scale/NAME`, `shift/NAME`, ... ."""
+        from safetensors.numpy import save_file
+
+        tensors: dict[str, NDArray[np.generic]] = {}
+        for name, grid in self.grids.items():
+            tensors[f"scale/{name}"] = np.ascontiguousarray(grid.scale)
+            tensors[f"shift/{name}"] = np.ascontiguousarray(grid.shift)
+            tensors[f"zero_point/{name}"] = np.array([grid.zero_point], dtype=np.int64)
+        for name, scale in self.wide.items():
+            tensors[f"wide/{name}"] = np.array([scale], dtype=np.float64)
+        save_file(tensors, path)
+
+    @staticmethod
+    def load(path: Path) -> Scales:
+        """The inverse of `save`. Raises KeyError when a grid is incomplete."""
+        from safetensors.numpy import load_file
+
+        tensors = load_file(path)
+        names = [key.removeprefix("scale/") for key in tensors if key.startswith("scale/")]
+        grids = {
+            name: Grid(
+                scale=tensors[f"scale/{name}"],
+                shift=tensors[f"shift/{name}"],
+                zero_point=int(tensors[f"zero_point/{name}"][0]),
+            )
+            for name in names
+        }
+        wide = {
+            key.removeprefix("wide/"): float(value[0])
+            for key, value in tensors.items()
+            if key.startswith("wide/")
+        }
+        return Scales(grids=grids, wide=wide)

@@ -1,0 +1,16 @@
+"""Runs model files: reads and checks them, tokenizes, executes, interprets. Needs no torch."""
+
+from pyqrt.runtime.model import IntegerOutput, Model, load
+from pyqrt.runtime.tasks import Answer, Classification, Entity, Task, Word, entities
+
+__all__ = [
+    "Answer",
+    "Classification",
+    "Entity",
+    "IntegerOutput",
+    "Model",
+    "Task",
+    "Word",
+    "entities",
+    "load",
+]

@@ -1,0 +1,312 @@
+"""The model file: one safetensors file that is a program, its constants and everything about it.
+
+FORMAT.md beside this file is the specification. Reading trusts nothing: whatever the bytes are,
+the result is a checked `ModelFile` or a ModelError. What the program does with its tensors (ranges,
+bit budgets) is checked by `_runtime.Model`, which sees only what passed here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import mmap
+import os
+import re
+import secrets
+import stat
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pyqrt.errors import ModelError
+from pyqrt.program import PROGRAM_VERSION, Program
+from pyqrt.runtime import strict_json
+from pyqrt.runtime.schema import decode
+from pyqrt.runtime.tasks import Task, check_task
+
+FORMAT = "qrt"
+VERSION = "1"
+ALIGNMENT = 64
+MAX_HEADER_BYTES = 100_000_000
+MAX_TENSORS = 1 << 16
+MAX_RANK = 8
+
+_DTYPES: dict[str, np.dtype[Any]] = {"I8": np.dtype("<i1"), "I16": np.dtype("<i2"), "I32": np.dtype("<i4")}
+_NAME = re.compile(r"[A-Za-z0-9_.\-]{1,256}")
+_HEADER_DIGEST = re.compile(rb'"header_sha256":"([0-9a-f]{64})"')
+_NO_DIGEST = "0" * 64
+_REQUIRED = ("format", "version", "program", "task", "provenance", "report", "digests", "header_sha256")
+
+Tensor = npt.NDArray[np.signedinteger[Any]]
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A checked model file. `tensors` are read-only views of the mapped file."""
+
+    path: str
+    program: Program
+    tensors: dict[str, Tensor]
+    task: Task
+    tokenizer: str | None
+    provenance: dict[str, Any]
+    report: dict[str, Any]
+    header_sha256: str
+    file_bytes: int
+
+
+def write(
+    path: str | os.PathLike[str],
+    program: Program | dict[str, Any],
+    tensors: Mapping[str, npt.NDArray[Any]],
+    task: Task | dict[str, Any],
+    tokenizer: str | None,
+    provenance: dict[str, Any],
+    report: dict[str, Any],
+) -> None:
+    """Write a model file: the same arguments give the same bytes, all of them or none.
+
+    `tensors` holds int8, int16 and int32 arrays, each a multiple of 64 bytes, exactly those that
+    the program names; they are stored in the given order. The file appears under `path` when
+    complete (temporary file in the same folder, fsync, rename). Raises ModelError when an argument
+    is not what `read` would accept, OSError when the folder cannot be written.
+    """
+    program = program.to_dict() if isinstance(program, Program) else program
+    task = task.to_dict() if isinstance(task, Task) else task
+    entries: dict[str, Any] = {}
+    data: list[memoryview] = []
+    end = 0
+    for name, tensor in tensors.items():
+        code = next((code for code, dtype in _DTYPES.items() if dtype == tensor.dtype), None)
+        if code is None:
+            raise ModelError(f"tensor {name!r} is {tensor.dtype}; a model file holds int8, int16 and int32")
+        begin, end = end, end + tensor.nbytes
+        entries[name] = {"dtype": code, "shape": list(tensor.shape), "data_offsets": [begin, end]}
+        data.append(np.ascontiguousarray(tensor).data.cast("B"))
+    metadata = {
+        "format": FORMAT,
+        "version": VERSION,
+        "program": strict_json.dumps(program),
+        "task": strict_json.dumps(task),
+        "provenance": strict_json.dumps(provenance),
+        "report": strict_json.dumps(report),
+        "digests": strict_json.dumps({name: _sha256(view) for name, view in zip(entries, data, strict=True)}),
+        "header_sha256": _NO_DIGEST,
+    }
+    if tokenizer is not None:
+        metadata["tokenizer"] = tokenizer
+    # Tensors stand in data order, so the header is joined here rather than sorted as a whole.
+    parts = [f'"__metadata__":{strict_json.dumps(metadata)}']
+    parts += [f"{strict_json.dumps(name)}:{strict_json.dumps(entry)}" for name, entry in entries.items()]
+    header = ("{" + ",".join(parts) + "}").encode()
+    header += b" " * (-(8 + len(header)) % ALIGNMENT)
+    _check_tensors(entries, end)
+    _check_metadata(metadata, entries)
+    header = header.replace(
+        f'"header_sha256":"{_NO_DIGEST}"'.encode(), f'"header_sha256":"{_sha256(header)}"'.encode()
+    )
+    if len(header) > MAX_HEADER_BYTES:
+        raise ModelError(f"the header would be {len(header)} bytes; the limit is {MAX_HEADER_BYTES}")
+    _write_atomically(Path(path), [len(header).to_bytes(8, "little"), header, *data])
+
+
+def read(path: str | os.PathLike[str], *, verify: bool = True) -> ModelFile:
+    """Map and check a model file. Raises ModelError, beginning with the path, on any defect.
+
+    `verify=False` skips the SHA-256 of the tensors (the only check that reads all of the file),
+    never that of the header.
+    """
+    shown = os.fspath(path)
+    try:
+        return _read(shown, verify)
+    except ModelError as error:
+        raise ModelError(f"{shown}: {error}") from None
+
+
+def _read(path: str, verify: bool) -> ModelFile:
+    if sys.byteorder != "little":
+        raise ModelError("model files are read in place, which needs a little-endian machine")
+    mapped = _map(path)
+    header, raw, data_start = _read_header(mapped)
+    metadata = header.pop("__metadata__", None)
+    if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
+        raise ModelError(
+            "a safetensors file but no pyqrt model; `pyqrt quantize` makes one from a checkpoint"
+        )
+    digest = _check_header_digest(raw)
+    version = metadata.get("version")
+    if version != VERSION:
+        raise ModelError(f"format version {version!r}; this pyqrt reads {VERSION!r}: install a newer one")
+    _check_tensors(header, len(mapped) - data_start)
+    program, task, provenance, report, digests = _check_metadata(metadata, header)
+    tensors: dict[str, Tensor] = {}
+    for name, entry in header.items():
+        begin, end = (data_start + offset for offset in entry["data_offsets"])
+        if verify and _sha256(memoryview(mapped)[begin:end]) != digests[name]:
+            raise ModelError(f"the bytes of tensor {name!r} do not match their SHA-256: the file is damaged")
+        dtype = _DTYPES[entry["dtype"]]
+        flat = np.frombuffer(mapped, dtype, (end - begin) // dtype.itemsize, begin)
+        tensors[name] = flat.reshape(entry["shape"])
+    return ModelFile(
+        path=path,
+        program=program,
+        tensors=tensors,
+        task=task,
+        tokenizer=metadata.get("tokenizer"),
+        provenance=provenance,
+        report=report,
+        header_sha256=digest,
+        file_bytes=len(mapped),
+    )
+
+
+def _map(path: str) -> mmap.mmap:
+    try:
+        # O_NONBLOCK: opening a named pipe must fail below, not wait for a writer.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ModelError(f"cannot be opened: {reason}") from None
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            kind = "a directory" if stat.S_ISDIR(status.st_mode) else "no regular file"
+            raise ModelError(f"is {kind}; a model is one file")
+        if status.st_size == 0:
+            raise ModelError("is empty")
+        return mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
+    except OSError as error:
+        raise ModelError(f"cannot be mapped: {error.strerror}") from None
+    finally:
+        os.close(descriptor)
+
+
+def _read_header(mapped: mmap.mmap) -> tuple[dict[str, Any], bytes, int]:
+    size = len(mapped)
+    length = int.from_bytes(mapped[:8], "little")
+    if size < 8 or length > min(size - 8, MAX_HEADER_BYTES):
+        raise ModelError(
+            f"no pyqrt model, or cut short: it has {size} bytes and claims a header of {length} "
+            f"(limit {MAX_HEADER_BYTES})"
+        )
+    raw = mapped[8 : 8 + length]
+    if raw[:1] != b"{":
+        raise ModelError("no pyqrt model: the header does not begin with '{'")
+    header = strict_json.loads(raw, "the header")
+    return header, raw, 8 + length
+
+
+def _check_header_digest(raw: bytes) -> str:
+    found = _HEADER_DIGEST.findall(raw)
+    if len(found) != 1:
+        raise ModelError(f"the header has {len(found)} entries 'header_sha256' of 64 hex digits, not one")
+    zeroed = _HEADER_DIGEST.sub(f'"header_sha256":"{_NO_DIGEST}"'.encode(), raw)
+    if _sha256(zeroed) != found[0].decode():
+        raise ModelError("the header does not match its SHA-256: the file is damaged or was edited")
+    return str(found[0].decode())
+
+
+def _check_tensors(entries: dict[str, Any], data_bytes: int) -> None:
+    """Names, types, shapes; the byte ranges in order, without holes, exactly to the end."""
+    if not 0 < len(entries) <= MAX_TENSORS:
+        raise ModelError(f"{len(entries)} tensors; a model has 1 to {MAX_TENSORS}")
+    position = 0
+    for name, entry in entries.items():
+        where = f"tensor {name[:256]!r}"
+        if not _NAME.fullmatch(name):
+            raise ModelError(f"{where}: a name is 1 to 256 letters, digits, '.', '_' or '-'")
+        if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
+            raise ModelError(f"{where} must have exactly dtype, shape and data_offsets")
+        dtype = _DTYPES.get(entry["dtype"]) if isinstance(entry["dtype"], str) else None
+        if dtype is None:
+            raise ModelError(f"{where} has dtype {str(entry['dtype'])[:40]!r}; allowed: {', '.join(_DTYPES)}")
+        shape, offsets = entry["shape"], entry["data_offsets"]
+        if not _is_int_list(shape) or not 1 <= len(shape) <= MAX_RANK or min(shape) < 1:
+            raise ModelError(f"{where}: the shape must be 1 to {MAX_RANK} positive integers")
+        if not _is_int_list(offsets) or len(offsets) != 2 or offsets[0] != position:
+            raise ModelError(f"{where}: data_offsets must begin at {position}, where its predecessor ends")
+        size = math.prod(shape) * dtype.itemsize
+        position = offsets[1]
+        if position - offsets[0] != size:
+            raise ModelError(
+                f"{where}: its shape takes {size} bytes, its data_offsets {position - offsets[0]}"
+            )
+        if size % ALIGNMENT:
+            raise ModelError(f"{where} has {size} bytes, not a multiple of {ALIGNMENT}")
+    if position != data_bytes:
+        problem = "cut short" if position > data_bytes else "followed by other bytes"
+        raise ModelError(f"{problem}: the tensors take {position} bytes, the file has {data_bytes} for them")
+
+
+def _is_int_list(value: Any) -> bool:
+    return type(value) is list and all(type(item) is int for item in value)
+
+
+def _check_metadata(
+    metadata: dict[str, Any], entries: dict[str, Any]
+) -> tuple[Program, Task, dict[str, Any], dict[str, Any], dict[str, str]]:
+    for key, value in metadata.items():
+        if key not in _REQUIRED and key != "tokenizer":
+            raise ModelError(f"the metadata has the unknown key {key[:60]!r}")
+        if type(value) is not str:
+            raise ModelError(f"the metadata {key!r} is not a string")
+    for key in _REQUIRED:
+        if key not in metadata:
+            raise ModelError(f"the metadata lacks {key!r}")
+    raw_program = strict_json.loads(metadata["program"], "the program")
+    if isinstance(raw_program, dict) and raw_program.get("version") != PROGRAM_VERSION:
+        raise ModelError(
+            f"program version {raw_program.get('version')!r}; this pyqrt runs {PROGRAM_VERSION}: "
+            "install a newer one"
+        )
+    program = decode(Program, raw_program, "program")
+    named = {name for node in program.nodes for name in node.tensors.values()}
+    for name in sorted(named ^ set(entries)):
+        problem = "no node uses" if name in entries else "a node names but the file lacks"
+        raise ModelError(f"there is a tensor that {problem}: {name!r}")
+    for output in program.outputs:
+        if not (math.isfinite(output.scale) and output.scale > 0):
+            raise ModelError(f"output {output.name!r} has scale {output.scale}; it must be positive")
+    task = decode(Task, strict_json.loads(metadata["task"], "the task"), "task")
+    check_task(task, program)
+    provenance, report, digests = (
+        _object(metadata[key], f"the {key}") for key in ("provenance", "report", "digests")
+    )
+    if set(digests) != set(entries) or not all(type(digest) is str for digest in digests.values()):
+        raise ModelError("the digests must name exactly the tensors of the file")
+    return program, task, provenance, report, digests
+
+
+def _object(text: str, what: str) -> dict[str, Any]:
+    value = strict_json.loads(text, what)
+    if type(value) is not dict:
+        raise ModelError(f"{what} is not a JSON object")
+    return value
+
+
+def _sha256(data: bytes | memoryview) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _write_atomically(path: Path, parts: list[bytes | memoryview]) -> None:
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            for part in parts:
+                file.write(part)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    if hasattr(os, "O_DIRECTORY"):  # make the rename itself durable
+        folder = os.open(path.parent, os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

@@ -1,0 +1,256 @@
+"""A model file, loaded: texts in, results out; or token ids in, exact integers out."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import asdict
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from pyqrt import _runtime
+from pyqrt.errors import ModelError
+from pyqrt.program import Limits, Program
+from pyqrt.runtime import format as model_format
+from pyqrt.runtime.tasks import Integers, Result, Task, interpret
+from pyqrt.runtime.tokenization import Tokenizer
+
+MAX_BATCH_TOKENS = (1 << 31) - 1  # offsets are int32
+
+
+class IntegerOutput(NamedTuple):
+    """Exact integers of one program output; real value = integer * `scale`.
+
+    `values`: [sequences, width], or for an output with a row per token a list of [tokens, width].
+    """
+
+    values: Integers | list[Integers]
+    scale: float
+
+
+def load(
+    path: str | os.PathLike[str], *, threads: int | None = None, isa: str | None = None, verify: bool = True
+) -> Model:
+    """Load a model file made by `pyqrt quantize`.
+
+    threads: for each call; None: the CPUs this process may use, by affinity and cgroup quota.
+    isa: the instruction set, "reference", "avx2" or "avx512vnni"; None: that of the environment
+        variable PYQRT_FORCE_ISA, else the best supported one. Results are equal on all.
+    verify: read all of the file once, to check digests and weights. Without it the file is only
+        mapped, and pages are read when used; a damaged weight then gives a wrong result, not an error.
+
+    The file stays mapped: replace it by renaming a new one over it, never by writing into it.
+    Raises ModelError if the file is not a sound model or an argument is out of range.
+    """
+    return Model(model_format.read(path, verify=verify), threads=threads, isa=isa, verify=verify)
+
+
+class Model:
+    """A loaded model. All methods may be called from many threads at once.
+
+    Every call in progress uses a session of its own: working memory, and `threads` threads.
+    Servers that call from many threads do best with `threads=1`.
+    """
+
+    def __init__(
+        self,
+        file: model_format.ModelFile,
+        *,
+        threads: int | None = None,
+        isa: str | None = None,
+        verify: bool = True,
+    ) -> None:
+        """Check and prepare `file`; arguments and errors as for `load`."""
+        if threads is not None and threads < 1:
+            raise ModelError(f"threads is {threads}; give a number from 1, or None for all CPUs")
+        self._file = file
+        self._threads = threads or 0
+        isa = isa or _runtime.default_isa()  # a bad environment variable is not the file's fault
+        try:
+            self._native = _runtime.Model(file.program.to_dict(), dict(file.tensors), isa)
+            if verify:
+                self._native.verify()
+        except ModelError as error:
+            raise ModelError(f"{file.path}: {error}") from None
+        self._idle: deque[tuple[int, _runtime.Session]] = deque(maxlen=_runtime.available_cpus())
+        self._tokenizer: Tokenizer | None = None
+        self._tokenizer_lock = threading.Lock()
+        self._idle.append((os.getpid(), self._new_session()))  # a bad number of threads shows here
+
+    def __call__(
+        self, texts: str | Sequence[str], pairs: str | Sequence[str] | None = None, *, truncate: bool = False
+    ) -> Result:
+        """The task's result for each text, in order; one text is a batch of one.
+
+        embedding: float32 [texts, width]. sequence_classification: list of `Classification`.
+        token_classification: for each text a list of `Word`. question_answering: list of `Answer`,
+        `texts` being questions and `pairs` contexts.
+
+        pairs: the second text of each, for tasks on pairs.
+        truncate: cut texts longer than the model takes, instead of raising.
+        Results do not depend on what else is in the batch. Raises ModelError for a text that is too
+        long, a missing or needless pair, a model file without tokenizer.
+        """
+        texts = [texts] if isinstance(texts, str) else list(texts)
+        if pairs is not None:
+            pairs = [pairs] if isinstance(pairs, str) else list(pairs)
+        kind = self.task.kind
+        if kind == "question_answering" and pairs is None:
+            raise ModelError(
+                "question answering takes a context for each question: model(questions, contexts)"
+            )
+        if kind == "token_classification" and pairs is not None:
+            raise ModelError("token classification labels single texts; call it without pairs")
+        tokenizer = self.tokenizer
+        if tokenizer is None:
+            raise ModelError("the model file has no tokenizer; feed token ids to Model.run")
+        encoded = tokenizer.encode(texts, pairs, truncate=truncate)
+        types = [item.types for item in encoded] if self.limits.type_vocab_size > 1 else None
+        values, scale = self.run([item.ids for item in encoded], types)
+        return interpret(self.task, values, scale, texts, pairs, encoded)
+
+    def run(
+        self,
+        sequences: Sequence[npt.ArrayLike],
+        types: Sequence[npt.ArrayLike] | None = None,
+        *,
+        output: str | None = None,
+    ) -> IntegerOutput:
+        """Run token ids through the integer program.
+
+        sequences: one-dimensional integers, each of its own length; no padding, no mask.
+        types: token types, shaped like `sequences`; None: all 0.
+        output: name of the program's output; None: the task's.
+
+        A batch may be of any size: it runs in passes of a bounded number of tokens, which changes
+        no bit of the result. Raises ModelError naming the sequence, the value and the limit for
+        empty or too long sequences and for ids or types out of range.
+        """
+        names = [item.name for item in self.program.outputs]
+        name = self.task.output if output is None else output
+        if name not in names:
+            raise ModelError(f"the program has no output {name!r}; it has {', '.join(names)}")
+        index = names.index(name)
+        ids, lengths = _pack(sequences, "sequence", "token id", self.limits.vocab_size)
+        packed_types = None
+        if types is not None:
+            packed_types, type_lengths = _pack(types, "types", "token type", self.limits.type_vocab_size)
+            if type_lengths != lengths:
+                raise ModelError("types must have the same lengths as the sequences")
+        for number, length in enumerate(lengths):
+            if not 1 <= length <= self.limits.max_length:
+                raise ModelError(
+                    f"sequence {number} has {length} tokens; the model takes 1 to {self.limits.max_length}"
+                )
+        if ids.size > MAX_BATCH_TOKENS:
+            raise ModelError(f"the batch has {ids.size} tokens, the limit is {MAX_BATCH_TOKENS}; split it")
+        offsets = np.zeros(len(lengths) + 1, np.int32)
+        np.cumsum(lengths, out=offsets[1:])
+        values = self._run_packed(ids, offsets, packed_types)[index]
+        if self.program.buffers[self.program.outputs[index].buffer].rows == "tokens":
+            rows = [values[begin:end] for begin, end in pairwise(offsets)]
+            return IntegerOutput(rows, self.program.outputs[index].scale)
+        return IntegerOutput(values, self.program.outputs[index].scale)
+
+    @property
+    def tokenizer(self) -> Tokenizer | None:
+        """The file's tokenizer, or None. Raises ModelError if it is malformed."""
+        with self._tokenizer_lock:
+            if self._tokenizer is None and self._file.tokenizer is not None:
+                self._tokenizer = Tokenizer(self._file.tokenizer, self.limits.max_length)
+            return self._tokenizer
+
+    @property
+    def task(self) -> Task:
+        """What the model is for: its kind, output and labels."""
+        return self._file.task
+
+    @property
+    def program(self) -> Program:
+        """The integer program."""
+        return self._file.program
+
+    @property
+    def limits(self) -> Limits:
+        """Vocabulary size, longest sequence, number of token types."""
+        return self._file.program.limits
+
+    @property
+    def scale(self) -> float:
+        """Real value of one unit of the task's output."""
+        return next(item.scale for item in self.program.outputs if item.name == self.task.output)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Where the model comes from, as its file says."""
+        return self._file.provenance
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """The accuracy report of its quantization, as its file says."""
+        return self._file.report
+
+    def describe(self) -> dict[str, Any]:
+        """The loaded model in plain data: file, task, limits, nodes with kernel and bit budget, memory."""
+        return {
+            "path": self._file.path,
+            "file_bytes": self._file.file_bytes,
+            "header_sha256": self._file.header_sha256,
+            "task": self.task.to_dict(),
+            "limits": asdict(self.limits),
+            "outputs": [
+                {**asdict(item), **asdict(self.program.buffers[item.buffer])} for item in self.program.outputs
+            ],
+            "tokenizer": self._file.tokenizer is not None,
+            **self._native.describe(),
+            "provenance": self.provenance,
+            "report": self.report,
+        }
+
+    def _new_session(self) -> _runtime.Session:
+        return _runtime.Session(self._native, self._threads)
+
+    def _run_packed(self, ids: Any, offsets: Any, types: Any) -> list[Any]:
+        # A deque's append and pop are atomic: no lock that a fork could inherit locked. A session of
+        # the parent process has no threads in the child, so the child makes its own.
+        pid = os.getpid()
+        try:
+            owner, session = self._idle.pop()
+            if owner != pid:
+                session = self._new_session()
+        except IndexError:
+            session = self._new_session()
+        outputs: list[Any] = session.run(ids, offsets, types)
+        self._idle.append((pid, session))
+        return outputs
+
+
+def _pack(
+    sequences: Sequence[npt.ArrayLike], noun: str, what: str, limit: int
+) -> tuple[npt.NDArray[np.int32], list[int]]:
+    """All sequences in one int32 array, and their lengths; values are in [0, limit)."""
+    arrays = []
+    for index, sequence in enumerate(sequences):
+        try:
+            array = np.asarray(sequence)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ModelError(f"{noun} {index} is no array: {error}") from None
+        if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+            raise ModelError(
+                f"{noun} {index} has type {array.dtype} and {array.ndim} dimensions; "
+                "it must be a one-dimensional array or list of integers"
+            )
+        if array.size and (array.min() < 0 or array.max() >= limit):
+            position = int(np.flatnonzero((array < 0) | (array >= limit))[0])
+            raise ModelError(
+                f"{noun} {index} has {what} {array[position]} at position {position}; "
+                f"the model has 0 to {limit - 1}"
+            )
+        arrays.append(array.astype(np.int32))
+    packed = np.concatenate(arrays) if arrays else np.zeros(0, np.int32)
+    return packed, [array.size for array in arrays]

@@ -1,0 +1,233 @@
+"""From a model's integers to what its user asked for. Floats begin here, after the last kernel.
+
+Real value = integer * scale. The softmax and sigmoid are computed in double precision from the
+exact integers, so equal integers give equal results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from pyqrt.errors import ModelError
+from pyqrt.program import Program
+from pyqrt.runtime.tokenization import Encoded
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.signedinteger[Any]]
+
+MAX_ANSWER_TOKENS = 30  # as in the evaluation of SQuAD
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a model's output means.
+
+    `output` names the program output; `labels` its columns (classification only); `problem`
+    how a sequence's label scores are made of them.
+    """
+
+    kind: Literal["embedding", "sequence_classification", "token_classification", "question_answering"]
+    output: str
+    labels: tuple[str, ...] = ()
+    problem: Literal["single_label_classification", "multi_label_classification", "regression"] = (
+        "single_label_classification"
+    )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists and strings, as in the file."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Classification:
+    """The best label of a sequence; `scores` has all: probabilities, or values for regression."""
+
+    label: str
+    score: float
+    scores: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word's label, from its first sub-token; `start`, `end` count characters of the text."""
+
+    text: str
+    label: str
+    score: float
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Entity:
+    """Neighbouring words of one type; `score` is their mean."""
+
+    text: str
+    type: str
+    score: float
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The best span of the context; `start`, `end` count its characters.
+
+    `score` is P(start) P(end) among the context's tokens and the first token of the sequence;
+    `no_answer_score` is the same for the first token, which models trained on unanswerable
+    questions point at.
+    """
+
+    text: str
+    score: float
+    start: int
+    end: int
+    no_answer_score: float
+
+
+Result = npt.NDArray[np.float32] | list[Any]
+
+
+def check_task(task: Task, program: Program) -> None:
+    """Raise ModelError unless `task` fits the program's output in rows, width and labels."""
+    names = [output.name for output in program.outputs]
+    if names.count(task.output) != 1:
+        raise ModelError(f"the task's output {task.output!r} is not one of the program's: {names}")
+    index = program.outputs[names.index(task.output)].buffer
+    if not 0 <= index < len(program.buffers):
+        raise ModelError(f"output {task.output!r} is buffer {index} of {len(program.buffers)}")
+    buffer = program.buffers[index]
+    rows = {"sequence_classification": "sequences", "token_classification": "tokens"}
+    if buffer.rows != rows.get(task.kind, "tokens" if task.kind == "question_answering" else buffer.rows):
+        raise ModelError(f"{task.kind} cannot use an output with one row per {buffer.rows[:-1]}")
+    if task.kind == "question_answering" and buffer.width != 2:
+        raise ModelError(
+            f"question_answering needs an output of 2 columns, start and end, not {buffer.width}"
+        )
+    labelled = task.kind in rows
+    if len(task.labels) != (buffer.width if labelled else 0) or len(set(task.labels)) != len(task.labels):
+        wanted = f"{buffer.width} different labels" if labelled else "no labels"
+        raise ModelError(f"{task.kind} needs {wanted}; the task has {list(task.labels)}")
+
+
+def interpret(
+    task: Task,
+    values: Integers | list[Integers],
+    scale: float,
+    texts: Sequence[str],
+    pairs: Sequence[str] | None,
+    encoded: Sequence[Encoded],
+) -> Result:
+    """The task's results for every text, in order. `values` and `scale` are of the task's output."""
+    if task.kind == "embedding":
+        return embeddings(values, scale)
+    reals = [np.asarray(row, np.float64) * scale for row in values]
+    if task.kind == "sequence_classification":
+        return [classify(row, task) for row in reals]
+    if task.kind == "token_classification":
+        return [label_words(*item, task.labels) for item in zip(reals, texts, encoded, strict=True)]
+    return [best_answer(*item) for item in zip(reals, pairs or (), encoded, strict=True)]
+
+
+def embeddings(values: Integers | list[Integers], scale: float) -> Result:
+    """float32 [texts, width]; for a per-token output a list of float32 [tokens, width]."""
+    if isinstance(values, list):
+        return [(row.astype(np.float64) * scale).astype(np.float32) for row in values]
+    return (values.astype(np.float64) * scale).astype(np.float32)
+
+
+def classify(logits: Floats, task: Task) -> Classification:
+    """`logits` [labels] -> probabilities (softmax; sigmoid for multi_label) or values (regression)."""
+    if task.problem == "regression":
+        scores = logits
+    elif task.problem == "multi_label_classification":
+        scores = _sigmoid(logits)
+    else:
+        scores = _softmax(logits)
+    best = int(np.argmax(scores))
+    named = dict(zip(task.labels, map(float, scores), strict=True))
+    return Classification(task.labels[best], float(scores[best]), named)
+
+
+def label_words(logits: Floats, text: str, encoded: Encoded, labels: Sequence[str]) -> list[Word]:
+    """`logits` [tokens, labels] -> the words of `text`, each with the label of its first sub-token."""
+    words: list[Word] = []
+    spans: dict[int, tuple[int, int, int]] = {}  # word -> first token, first and last character
+    for token, (word, (start, end)) in enumerate(zip(encoded.words, encoded.offsets, strict=True)):
+        if word is not None:
+            first, begin, _ = spans.get(word, (token, start, end))
+            spans[word] = (first, begin, end)
+    for first, start, end in spans.values():
+        while start < end and text[start].isspace():  # byte-level tokenizers may keep the blank
+            start += 1
+        probabilities = _softmax(logits[first])
+        best = int(np.argmax(probabilities))
+        words.append(Word(text[start:end], labels[best], float(probabilities[best]), start, end))
+    return words
+
+
+def entities(text: str, words: Sequence[Word]) -> list[Entity]:
+    """Join neighbouring words with BIO labels into entities.
+
+    "B-X" begins one; "I-X" (or a bare "X") continues one of type X, or begins it if none is open;
+    "O" ends it.
+    """
+    found: list[Entity] = []
+    group: list[Word] = []
+
+    def close() -> None:
+        if group:
+            start, end = group[0].start, group[-1].end
+            score = sum(word.score for word in group) / len(group)
+            found.append(Entity(text[start:end], _entity_type(group[0]), score, start, end))
+            group.clear()
+
+    for word in words:
+        continues = word.label[:2] != "B-" and group and _entity_type(group[0]) == _entity_type(word)
+        if not continues:
+            close()
+        if word.label != "O":
+            group.append(word)
+    close()
+    return found
+
+
+def best_answer(logits: Floats, context: str, encoded: Encoded) -> Answer:
+    """`logits` [tokens, 2] (start, end) -> the span of `context` with the largest P(start) P(end).
+
+    Spans lie within the context and have at most `MAX_ANSWER_TOKENS` tokens.
+    """
+    inside = np.array([segment == 1 for segment in encoded.segments], bool)
+    allowed = inside.copy()
+    allowed[0] = True
+    start, end = (_softmax(np.where(allowed, column, -np.inf)) for column in logits.T)
+    null = float(start[0] * end[0])
+    best, first, last = -1.0, 0, -1
+    for i in np.flatnonzero(inside):
+        stop = i + MAX_ANSWER_TOKENS
+        window = np.where(inside[i:stop], start[i] * end[i:stop], -1.0)
+        j = int(np.argmax(window))
+        if window[j] > best:
+            best, first, last = float(window[j]), int(i), int(i) + j
+    if last < 0:
+        return Answer("", 0.0, 0, 0, null)
+    begin, finish = encoded.offsets[first][0], encoded.offsets[last][1]
+    return Answer(context[begin:finish], best, begin, finish, null)
+
+
+def _entity_type(word: Word) -> str:
+    return word.label[2:] if word.label[:2] in ("B-", "I-") else word.label
+
+
+def _softmax(logits: Floats) -> Floats:
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=-1, keepdims=True), np.float64)
+
+
+def _sigmoid(logits: Floats) -> Floats:
+    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * logits)), np.float64)

@@ -1,0 +1,131 @@
+"""Text to token ids, by the tokenizer in the model file.
+
+The `tokenizers` library is imported when the first text comes: token ids can be run without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pyqrt.errors import ModelError
+
+Ids = npt.NDArray[np.int32]
+
+
+class Encoded:
+    """One text, or pair of texts, as tokens. Every property has one entry per token."""
+
+    def __init__(self, encoding: Any) -> None:
+        self._encoding = encoding
+
+    def __len__(self) -> int:
+        return len(self._encoding)
+
+    @property
+    def ids(self) -> Ids:
+        """Vocabulary numbers, int32 [tokens]."""
+        return np.array(self._encoding.ids, np.int32)
+
+    @property
+    def types(self) -> Ids:
+        """Token types as the tokenizer gives them, int32 [tokens]."""
+        return np.array(self._encoding.type_ids, np.int32)
+
+    @property
+    def offsets(self) -> list[tuple[int, int]]:
+        """First character and end of each token in its text; (0, 0) for special tokens."""
+        return list(self._encoding.offsets)
+
+    @property
+    def special(self) -> list[bool]:
+        """Was the token added by the tokenizer?"""
+        return [bool(flag) for flag in self._encoding.special_tokens_mask]
+
+    @property
+    def words(self) -> list[int | None]:
+        """Number of the word in its text; None for special tokens."""
+        return list(self._encoding.word_ids)
+
+    @property
+    def segments(self) -> list[int | None]:
+        """0: of the text, 1: of its pair, None: special."""
+        return list(self._encoding.sequence_ids)
+
+
+class Tokenizer:
+    """A tokenizer.json and the number of tokens its model takes. Thread-safe, never pads."""
+
+    def __init__(self, json_text: str, max_length: int) -> None:
+        """Raises ModelError if `json_text` is no tokenizer or `tokenizers` is not installed."""
+        self.max_length = max_length
+        # Truncation is a state of the library's object, so there is one object for each.
+        self._whole = _load(json_text)
+        self._truncating = _load(json_text)
+        self._whole.no_truncation()
+        # Of a pair the longer one loses tokens first, from its end.
+        self._truncating.enable_truncation(max_length, strategy="longest_first")
+        for tokenizer in (self._whole, self._truncating):
+            tokenizer.no_padding()
+
+    def encode(
+        self, texts: Sequence[str], pairs: Sequence[str] | None = None, *, truncate: bool = False
+    ) -> list[Encoded]:
+        """Tokens of every text, or of every (text, pair), with the model's special tokens.
+
+        Raises ModelError for a text longer than the model takes, unless `truncate`, and for a
+        text the tokenizer has no tokens for.
+        """
+        if pairs is not None and len(pairs) != len(texts):
+            raise ModelError(f"{len(texts)} texts but {len(pairs)} pairs; give one pair for each text")
+        inputs: list[Any] = list(texts) if pairs is None else list(zip(texts, pairs, strict=True))
+        for index, item in enumerate(inputs):
+            for part in (item,) if isinstance(item, str) else item:
+                _check_text(index, part)
+        tokenizer = self._truncating if truncate else self._whole
+        with _library_errors("fails"):
+            encoded = [Encoded(encoding) for encoding in tokenizer.encode_batch(inputs)]
+        for index, item in enumerate(encoded):
+            if len(item) > self.max_length:
+                remedy = (
+                    "its special tokens alone are more than the model takes"
+                    if truncate
+                    else "shorten it, or cut it at the limit: truncate=True, on the command line --truncate"
+                )
+                raise ModelError(
+                    f"text {index} has {len(item)} tokens, the model takes up to {self.max_length}; {remedy}"
+                )
+        return encoded
+
+
+def _check_text(index: int, text: Any) -> None:
+    if not isinstance(text, str):
+        raise ModelError(f"text {index} is of type {type(text).__name__}, not a string")
+    try:
+        text.encode()
+    except UnicodeError as error:
+        raise ModelError(f"text {index} is not valid Unicode: {error}") from None
+
+
+def _load(json_text: str) -> Any:
+    try:
+        import tokenizers
+    except ImportError:
+        raise ModelError("texts need the tokenizers library: pip install tokenizers") from None
+    with _library_errors("is malformed"):
+        return tokenizers.Tokenizer.from_str(json_text)
+
+
+@contextmanager
+def _library_errors(problem: str) -> Iterator[None]:
+    """The library raises bare Exception, and PanicException, which is none, where it gives up."""
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+            raise ModelError(f"the tokenizer in the model file {problem}: {error}") from None
+        raise

@@ -1,0 +1,143 @@
+"""The tokenizer taken from a checkpoint tokenizes as transformers does, and never truncates or pads."""
+
+import json
+
+import pytest
+import transformers
+from tokenizers import Tokenizer
+
+from pyqrt.errors import ModelError
+from pyqrt.quantize.checkpoint import load_checkpoint
+
+TEXTS = [
+    "The cats sat on the MAT.",
+    "Café, unable 漢字",
+    "",
+    "the [MASK] cat",
+    "dog  cat\tmat\u0000 ",
+    "CAFÉ",
+]
+PAIRS = [("the cat", "sat on the mat"), ("", "cats")]
+
+
+def tokenizer_of(saved):
+    return Tokenizer.from_str(load_checkpoint(saved.path)[1].tokenizer_json)
+
+
+def assert_tokenizes_as(tokenizer, reference):
+    for text in [*((text,) for text in TEXTS), *PAIRS]:
+        ours, expected = tokenizer.encode(*text), reference(*text)
+        assert ours.ids == expected["input_ids"], text
+        assert ours.type_ids == expected["token_type_ids"], text
+
+
+OPTIONS = [
+    {},
+    {"do_lower_case": False},
+    {"do_lower_case": True, "strip_accents": False},
+    {"do_lower_case": False, "strip_accents": True},
+    {"tokenize_chinese_chars": False},
+    {"cls_token": {"content": "the"}, "sep_token": ".", "unk_token": "cat"},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_vocabulary(saved, options):
+    saved.json("tokenizer_config.json", {"tokenizer_class": "BertTokenizer", **options})
+    texts = {name: v["content"] if isinstance(v, dict) else v for name, v in options.items()}
+    reference = transformers.BertTokenizer(vocab=str(saved.path / "vocab.txt"), **texts)
+    assert_tokenizes_as(tokenizer_of(saved), reference)
+
+
+def test_pair_has_types(saved):
+    encoding = tokenizer_of(saved).encode("the cat", "sat")
+    assert encoding.tokens == ["[CLS]", "the", "cat", "[SEP]", "sat", "[SEP]"]
+    assert encoding.type_ids == [0, 0, 0, 0, 1, 1]
+
+
+@pytest.fixture
+def with_tokenizer_json(saved):
+    """A tokenizer.json that truncates, pads and keeps case, as sentence-transformers saves them."""
+    tokenizer = Tokenizer.from_str(load_checkpoint(saved.path)[1].tokenizer_json)
+    tokenizer.enable_truncation(4)
+    tokenizer.enable_padding(length=9)
+    content = json.loads(tokenizer.to_str())
+    content["normalizer"]["lowercase"] = False
+    saved.json("tokenizer.json", content)
+    return saved
+
+
+def test_tokenizer_json_without_truncation_and_padding(with_tokenizer_json):
+    written = json.loads((with_tokenizer_json.path / "tokenizer.json").read_text())
+    assert written["truncation"]
+    assert written["padding"]
+    read = json.loads(load_checkpoint(with_tokenizer_json.path)[1].tokenizer_json)
+    assert read == written | {"truncation": None, "padding": None}
+    assert len(tokenizer_of(with_tokenizer_json).encode("the cat sat on the mat").ids) == 8
+
+
+@pytest.mark.parametrize("options", [o for o in OPTIONS if "do_lower_case" in o])
+def test_stated_normalizer_options_win_over_tokenizer_json(with_tokenizer_json, options):
+    saved = with_tokenizer_json
+    saved.json("tokenizer_config.json", {"tokenizer_class": "BertTokenizer", **options})
+    reference = transformers.AutoTokenizer.from_pretrained(saved.path)
+    assert_tokenizes_as(tokenizer_of(saved), reference)
+
+
+def test_they_do_not_concern_other_tokenizers(with_tokenizer_json):
+    options = {"tokenizer_class": "PreTrainedTokenizerFast", "do_lower_case": True}
+    with_tokenizer_json.json("tokenizer_config.json", options)
+    assert tokenizer_of(with_tokenizer_json).encode("The Cat").tokens == ["[CLS]", "The", "Cat", "[SEP]"]
+
+
+def test_sentence_transformers_lowercase_first(with_tokenizer_json):
+    saved = with_tokenizer_json
+    kinds = ("Transformer", "Pooling")
+    saved.json(
+        "modules.json",
+        [{"idx": i, "path": ["", "1_Pooling"][i], "type": f"x.{kind}"} for i, kind in enumerate(kinds)],
+    )
+    saved.json("1_Pooling/config.json", {"pooling_mode_mean_tokens": True})
+    saved.json("sentence_bert_config.json", {"max_seq_length": 8, "do_lower_case": True})
+    tokenizer = tokenizer_of(saved)
+    assert tokenizer.encode("The CAT").tokens == ["[CLS]", "the", "cat", "[SEP]"]
+    assert tokenizer.truncation is None
+    assert tokenizer.padding is None
+    saved.json("sentence_bert_config.json", {"max_seq_length": 8, "do_lower_case": False})
+    assert tokenizer_of(saved).encode("The CAT").tokens == ["[CLS]", "The", "[UNK]", "[SEP]"]
+
+
+def test_no_tokenizer(saved):
+    (saved.path / "vocab.txt").unlink()
+    assert load_checkpoint(saved.path)[1].tokenizer_json is None
+
+
+def test_a_vocabulary_that_is_not_enough(saved):
+    saved.json("tokenizer_config.json", {"tokenizer_class": "BertJapaneseTokenizer"})
+    with pytest.warns(UserWarning, match=r"vocab\.txt alone does not define a BertJapaneseTokenizer"):
+        assert load_checkpoint(saved.path)[1].tokenizer_json is None
+
+
+def test_added_tokens(saved):
+    saved.json("added_tokens.json", {"cat": 6})
+    assert load_checkpoint(saved.path)[1].tokenizer_json
+    saved.json("added_tokens.json", {"<new>": 21, "cat": 6})
+    with pytest.raises(ModelError, match=r"tokens beyond vocab\.txt \(<new>\) need a tokenizer\.json"):
+        load_checkpoint(saved.path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("vocab.txt", "the\ncat\n", r"vocab\.txt: sep_token not found"),
+        ("tokenizer.json", "{}", r"tokenizer\.json: "),
+        ("tokenizer.json", "[]", "expected a JSON object"),
+        ("tokenizer.json", "{", "not valid JSON"),
+        ("tokenizer_config.json", "{", "not valid JSON"),
+    ],
+)
+def test_malformed_files_are_named(saved, name, text, message):
+    (saved.path / name).write_text(text)
+    with pytest.raises(ModelError, match=message) as error:
+        load_checkpoint(saved.path)
+    assert name in str(error.value)

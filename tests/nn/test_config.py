@@ -1,0 +1,96 @@
+"""Configurations that contradict themselves are refused, naming the field."""
+
+import pytest
+
+from pyqrt.errors import ModelError
+from pyqrt.nn import EncoderConfig, Head
+
+EMBEDDING = {"task": "embedding", "pooling": "mean"}
+CLASSES = {
+    "task": "sequence_classification",
+    "pooling": "first",
+    "num_labels": 2,
+    "labels": ("no", "yes"),
+    "problem": "single_label",
+}
+TOKENS = {"task": "token_classification", "num_labels": 2, "labels": ("O", "B")}
+ENCODER = {
+    "family": "test",
+    "vocab_size": 11,
+    "hidden_size": 12,
+    "embedding_size": 12,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 3,
+    "intermediate_size": 8,
+    "hidden_act": "gelu",
+    "max_length": 6,
+    "num_positions": 6,
+    "type_vocab_size": 2,
+    "layer_norm_eps": 1e-12,
+    "head": Head(**EMBEDDING),
+}
+
+
+def test_valid_configurations():
+    assert EncoderConfig(**ENCODER).head_dim == 4
+    assert EncoderConfig(**ENCODER | {"max_length": 4, "position_offset": 2}).position_offset == 2
+    for head in (EMBEDDING, CLASSES, TOKENS):
+        assert Head(**head).task == head["task"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("vocab_size", 0),
+        ("hidden_size", -12),
+        ("hidden_size", 13),
+        ("hidden_size", "12"),
+        ("embedding_size", 6),
+        ("num_hidden_layers", 0),
+        ("num_attention_heads", 5),
+        ("num_attention_heads", 0),
+        ("intermediate_size", 2.5),
+        ("hidden_act", "geglu"),
+        ("max_length", 7),
+        ("max_length", 0),
+        ("num_positions", True),
+        ("position_offset", 1),
+        ("position_offset", -1),
+        ("type_vocab_size", -1),
+        ("type_vocab_size", None),
+        ("layer_norm_eps", -1e-5),
+        ("layer_norm_eps", float("nan")),
+        ("layer_norm_eps", "1e-12"),
+    ],
+)
+def test_bad_encoder_field_is_named(field, value):
+    with pytest.raises(ModelError, match=field):
+        EncoderConfig(**ENCODER | {field: value})
+
+
+@pytest.mark.parametrize(
+    ("valid", "field", "value"),
+    [
+        (EMBEDDING, "task", "translation"),
+        (EMBEDDING, "pooling", None),
+        (EMBEDDING, "pooling", "max"),
+        (EMBEDDING, "num_labels", 2),
+        (EMBEDDING, "labels", ("a",)),
+        (EMBEDDING, "problem", "regression"),
+        (EMBEDDING, "pooler_activation", "geglu"),
+        (CLASSES, "pooling", None),
+        (CLASSES, "normalize", True),
+        (CLASSES, "num_labels", 0),
+        (CLASSES, "labels", ("no",)),
+        (CLASSES, "problem", None),
+        (CLASSES, "problem", "ranking"),
+        (CLASSES | {"labels": ("score",)}, "num_labels", 1),
+        (TOKENS, "pooling", "mean"),
+        (TOKENS, "pooler_activation", "tanh"),
+        (TOKENS, "problem", "single_label"),
+        (TOKENS | {"labels": ("a", "b", "c"), "num_labels": 3}, "task", "question_answering"),
+    ],
+)
+def test_bad_head_is_refused(valid, field, value):
+    with pytest.raises(ModelError):
+        Head(**valid | {field: value})

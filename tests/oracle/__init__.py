@@ -1,0 +1,1 @@
+"""The integer operations in unbounded integers, written from their definitions alone."""

@@ -1,0 +1,92 @@
+"""attention: csrc/ops/attention/attention.h in exact integers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from oracle import softmax
+from oracle.budget import Ledger, budget, record, within
+from oracle.exact import Exact, Integers, Interval
+from oracle.fixed import INT8_VALUES, bit_length, rshr, sat8
+
+
+def divide(
+    a: Integers, b: Integers, e: Integers, rho: Integers, multiplier: int, exponent: int, zero_point: int
+) -> Integers:
+    """The output from A, the row's bit length b, pre-shift e and reciprocal rho."""
+    within("output multiplier", multiplier, Interval(1 << 13, (1 << 14) - 1))
+    within("output exponent", exponent, Interval(-8, 16))
+    reduced = budget("A >> e", a >> e, 32)
+    scale = budget("rho * output multiplier", rho * multiplier, 32)
+    shift = within("final shift", b + 30 - exponent - e, Interval(1, 62))
+    rounded = rshr(reduced * scale, shift, "A * scale", 64)
+    return sat8(budget("output before saturation", rounded + zero_point, 32))
+
+
+def reciprocal(total: int) -> tuple[int, int, int]:
+    """b, e and rho of one row sum."""
+    b = bit_length(total)
+    normalised = total >> (b - 16) if b >= 16 else total << (16 - b)
+    within("L'", normalised, Interval(1 << 15, (1 << 16) - 1))
+    return b, max(0, b - 24), budget("rho", (2**32 - 1) // normalised, 18, signed=False)
+
+
+def attention(
+    query: NDArray[np.int8],
+    key: NDArray[np.int8],
+    value: NDArray[np.int8],
+    offsets: ArrayLike,
+    score_multiplier: ArrayLike,
+    output_multiplier: ArrayLike,
+    output_exponent: ArrayLike,
+    *,
+    zero_point: int = 0,
+) -> NDArray[np.int8]:
+    """[tokens, heads * head_dim] context of packed sequences; rows of no sequence stay 0."""
+    for name, array in (("query", query), ("key", key), ("value", value)):
+        within(name, Exact(array), INT8_VALUES)
+    score_scale, scale, exponent = map(np.ravel, (score_multiplier, output_multiplier, output_exponent))
+    heads = len(score_scale)
+    d = query.shape[1] // heads
+    edges = [int(edge) for edge in np.ravel(offsets)]
+    output = np.zeros(query.shape, np.int8)
+    for begin, end in zip(edges, edges[1:], strict=False):
+        for head in range(heads if end > begin else 0):
+            part = (slice(begin, end), slice(head * d, head * d + d))
+            scores = budget("S", Exact(query[part]).matmul(Exact(key[part].T)), 25)
+            p, total = softmax.probabilities(scores, int(score_scale[head]))
+            a = budget("A", p.matmul(Exact(value[part])), 39)
+            rows = [reciprocal(int(row)) for row in total.values]
+            b, e, rho = (Exact(np.array(column)[:, None]) for column in zip(*rows, strict=True))
+            result: Exact = divide(a, b, e, rho, int(scale[head]), int(exponent[head]), zero_point)
+            output[part] = result.to(np.int8)
+    return output
+
+
+def worst_case(
+    max_length: int,
+    head_dim: int,
+    score_multiplier: ArrayLike,
+    output_multiplier: ArrayLike,
+    output_exponent: ArrayLike,
+    *,
+    zero_point: int = 0,
+) -> Ledger:
+    """The range of every intermediate over all queries, keys, values and lengths up to the limit.
+
+    A row sum L bounds its own A by 127 L, so the last steps are proven bit length by bit length.
+    """
+    with record() as proven:
+        scores = budget("S", INT8_VALUES * INT8_VALUES * head_dim, 25)
+        columns: list[Any] = list(map(np.ravel, (score_multiplier, output_multiplier, output_exponent)))
+        for c, m, x in sorted({tuple(map(int, row)) for row in zip(*columns, strict=True)}):
+            total = softmax.worst_case(max_length, c, scores.high)["sum"]
+            for b in range(total.low.bit_length(), total.high.bit_length() + 1):
+                low, high = max(total.low, 1 << (b - 1)), min(total.high, (1 << b) - 1)
+                (_, e, most), (_, _, least) = reciprocal(low), reciprocal(high)
+                a = budget("A", INT8_VALUES * high, 39)
+                divide(a, b, e, Interval(least, most), m, x, zero_point)
+    return proven
