@@ -81,13 +81,13 @@ def vector(name: str, array: Array, dtype: DTypeLike, length: int | None = None)
     return np.ascontiguousarray(result)
 
 
-def check_range(name: str, array: NDArray[Any], low: int, high: int) -> NDArray[Any]:
+def check_range(
+    name: str, array: NDArray[Any], low: int, high: int, remedy: str = "clip or rescale it"
+) -> NDArray[Any]:
     """`array` itself. Raises ModelError, naming the first culprit, unless all is in [low, high]."""
     if array.size and (int(array.min()) < low or int(array.max()) > high):
         position = tuple(int(i) for i in np.argwhere((array < low) | (array > high))[0])
-        raise ModelError(
-            f"{name}{list(position)} is {array[position]}, outside [{low}, {high}]; clip or rescale it"
-        )
+        raise ModelError(f"{name}{list(position)} is {array[position]}, outside [{low}, {high}]; {remedy}")
     return array
 
 
@@ -124,9 +124,9 @@ def sequence_offsets(offsets: Array, tokens: int, longest: int) -> NDArray[Any]:
     result = vector("offsets", offsets, np.int32)
     if result.shape[0] < 1:
         raise ModelError("offsets is empty; it must hold one more entry than there are sequences")
-    check_range("offsets", result, 0, tokens)
+    check_range("offsets", result, 0, tokens, "they count the rows that there are")
     lengths = np.diff(result.astype(np.int64))
-    check_range("length of sequence ", lengths, 0, longest)
+    check_range("length of sequence ", lengths, 0, longest, "offsets ascend; split longer sequences")
     return result
 
 

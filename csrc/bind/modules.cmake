@@ -31,4 +31,8 @@ foreach(module IN ITEMS _ops _runtime)
   target_link_libraries(${module} PRIVATE pyqrt_core)
   install(TARGETS ${module} LIBRARY DESTINATION pyqrt)
   install(FILES ${stubs}/${module}.pyi DESTINATION pyqrt)
+  if(SKBUILD_STATE STREQUAL "editable")
+    # Type checkers read an editable package in the source tree; git ignores these copies.
+    install(CODE "file(COPY ${stubs}/${module}.pyi DESTINATION ${PROJECT_SOURCE_DIR}/pyqrt)")
+  endif()
 endforeach()

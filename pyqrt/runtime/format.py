@@ -79,7 +79,6 @@ def write(
     program = program.to_dict() if isinstance(program, Program) else program
     task = task.to_dict() if isinstance(task, Task) else task
     entries: dict[str, Any] = {}
-    data: list[memoryview] = []
     end = 0
     for name, tensor in tensors.items():
         code = next((code for code, dtype in _DTYPES.items() if dtype == tensor.dtype), None)
@@ -87,25 +86,27 @@ def write(
             raise ModelError(f"tensor {name!r} is {tensor.dtype}; a model file holds int8, int16 and int32")
         begin, end = end, end + tensor.nbytes
         entries[name] = {"dtype": code, "shape": list(tensor.shape), "data_offsets": [begin, end]}
-        data.append(np.ascontiguousarray(tensor).data.cast("B"))
+    _check_tensors(entries, end)
+    data = [np.ascontiguousarray(tensor).data.cast("B") for tensor in tensors.values()]
+    digests = {name: _sha256(view) for name, view in zip(entries, data, strict=True)}
     metadata = {
         "format": FORMAT,
         "version": VERSION,
-        "program": strict_json.dumps(program),
-        "task": strict_json.dumps(task),
-        "provenance": strict_json.dumps(provenance),
-        "report": strict_json.dumps(report),
-        "digests": strict_json.dumps({name: _sha256(view) for name, view in zip(entries, data, strict=True)}),
+        "program": strict_json.dumps(program, "the program"),
+        "task": strict_json.dumps(task, "the task"),
+        "provenance": strict_json.dumps(provenance, "the provenance"),
+        "report": strict_json.dumps(report, "the report"),
+        "digests": strict_json.dumps(digests, "the digests"),
         "header_sha256": _NO_DIGEST,
     }
     if tokenizer is not None:
         metadata["tokenizer"] = tokenizer
     # Tensors stand in data order, so the header is joined here rather than sorted as a whole.
-    parts = [f'"__metadata__":{strict_json.dumps(metadata)}']
-    parts += [f"{strict_json.dumps(name)}:{strict_json.dumps(entry)}" for name, entry in entries.items()]
+    members = {"__metadata__": metadata, **entries}.items()
+    parts = [f'"{name}":{strict_json.dumps(member, "the metadata")}' for name, member in members]
     header = ("{" + ",".join(parts) + "}").encode()
     header += b" " * (-(8 + len(header)) % ALIGNMENT)
-    _check_tensors(entries, end)
+    strict_json.loads(header, "the header")
     _check_metadata(metadata, entries)
     header = header.replace(
         f'"header_sha256":"{_NO_DIGEST}"'.encode(), f'"header_sha256":"{_sha256(header)}"'.encode()

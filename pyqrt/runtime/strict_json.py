@@ -49,13 +49,13 @@ def loads(text: str | bytes, what: str) -> Any:
     return value
 
 
-def dumps(value: Any) -> str:
+def dumps(value: Any, what: str) -> str:
     """The one text of `value`: sorted keys, no spaces, UTF-8. Raises ModelError if there is none."""
     try:
         text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
         text.encode()
     except (TypeError, ValueError, RecursionError) as error:
-        raise ModelError(f"cannot be written as JSON: {error}") from None
+        raise ModelError(f"{what} cannot be written as JSON: {error}") from None
     return text
 
 
@@ -77,8 +77,8 @@ def _check_structure(raw: bytes, what: str) -> None:
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))
         raise ValueError(f"the key {twice!r} occurs twice in one object")
     return result
 

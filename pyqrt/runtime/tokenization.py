@@ -84,7 +84,7 @@ class Tokenizer:
             raise ModelError(f"{len(texts)} texts but {len(pairs)} pairs; give one pair for each text")
         inputs: list[Any] = list(texts) if pairs is None else list(zip(texts, pairs, strict=True))
         for index, item in enumerate(inputs):
-            for part in (item,) if isinstance(item, str) else item:
+            for part in (item,) if pairs is None else item:
                 _check_text(index, part)
         tokenizer = self._truncating if truncate else self._whole
         with _library_errors("fails"):

@@ -1,0 +1,73 @@
+"""Lowered encoders: the runtime computes what the oracle does, and that is near the floats."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+from oracle import program as oracle
+from tiny_encoders import mixed_lengths, packed, random_sequences, rows_of, tiny_configurations, tiny_encoder
+
+from pyqrt import ops
+from pyqrt.nn import Encoder
+from pyqrt.quantize.api import quantize_encoder
+from pyqrt.quantize.gate import compare, float_outputs, integer_outputs
+from pyqrt.runtime.format import ModelFile
+from pyqrt.runtime.model import Model
+
+CONFIGURATIONS = tiny_configurations()
+
+
+@cache
+def quantized(name: str, number: int) -> tuple[Encoder, ModelFile]:
+    encoder = tiny_encoder(name, number)
+    return encoder, quantize_encoder(encoder, random_sequences(encoder, mixed_lengths(encoder, 32)))
+
+
+@pytest.mark.parametrize(("name", "number"), CONFIGURATIONS)
+def test_every_variant_equals_the_oracle(name: str, number: int) -> None:
+    encoder, file = quantized(name, number)
+    sequences = random_sequences(encoder, mixed_lengths(encoder, 4), seed=1)
+    ids, offsets, types = packed(sequences)
+    outputs = oracle.run(file.program, file.tensors, [s.ids for s in sequences], [s.types for s in sequences])
+    (expected,) = outputs.values()
+    for variant in ops.variants("linear"):
+        values, _ = Model(file, isa=variant).run([s.ids for s in sequences], [s.types for s in sequences])
+        actual = np.concatenate([np.atleast_2d(rows) for rows in values])
+        np.testing.assert_array_equal(actual, np.asarray(expected, dtype=np.int64), err_msg=variant)
+
+
+@pytest.mark.parametrize(("name", "number"), CONFIGURATIONS)
+def test_the_oracle_proves_every_bit_budget(name: str, number: int) -> None:
+    _, file = quantized(name, number)
+    oracle.prove(file.program, file.tensors)
+
+
+@pytest.mark.parametrize(("name", "number"), CONFIGURATIONS)
+def test_integers_stand_near_the_floats(name: str, number: int) -> None:
+    encoder, file = quantized(name, number)
+    unseen = random_sequences(encoder, mixed_lengths(encoder, 16), seed=2)
+    comparison = compare(
+        encoder.config.head, float_outputs(encoder, unseen), integer_outputs(Model(file), unseen)
+    )
+    assert comparison.relative_error < 0.06, comparison
+
+
+def test_output_rows_belong_to_their_sequences() -> None:
+    encoder, file = quantized("bert", 6)  # token classification
+    sequences = random_sequences(encoder, [3, 1, 5], seed=3)
+    together, _ = Model(file).run([s.ids for s in sequences])
+    _, offsets, _ = packed(sequences)
+    for alone, rows in zip(sequences, rows_of(np.concatenate(together), offsets, "tokens"), strict=True):
+        np.testing.assert_array_equal(Model(file).run([alone.ids]).values[0], rows)
+
+
+def test_lowering_is_deterministic() -> None:
+    encoder = tiny_encoder("bert", 1)
+    sequences = random_sequences(encoder, mixed_lengths(encoder, 8))
+    first, second = quantize_encoder(encoder, sequences), quantize_encoder(encoder, sequences)
+    assert first.program == second.program
+    assert first.tensors.keys() == second.tensors.keys()
+    for name, tensor in first.tensors.items():
+        assert tensor.tobytes() == second.tensors[name].tobytes(), name

@@ -1,0 +1,245 @@
+"""attention: head sizes, lengths, packing, extremes; independence of the batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from oracle import attention as oracle
+from pyqrt import ops
+
+from ops.harness import check, packed_offsets, random_s8, signs, strided
+
+Case = dict[str, Any]
+
+LENGTHS = (1, 2, 3, 15, 16, 17, 31, 33, 47, 48, 49, 63, 64, 65, 127, 128, 129)
+HEAD_DIMS = (1, 2, 3, 4, 7, 8, 15, 16, 17, 26, 31, 32, 33, 48, 63, 64, 65, 80, 96, 128)
+
+
+def parameters(rng: np.random.Generator, heads: int, head_dim: int) -> Case:
+    """Scores spread over a few powers of two, outputs over the int8 range."""
+    typical = 127 * 127 / 3 * head_dim**0.5
+    return {
+        "score_multiplier": (2**28 / typical * rng.uniform(0.2, 6, heads)).astype(np.int32) + 1,
+        "output_multiplier": rng.integers(2**13, 2**14, heads).astype(np.int32),
+        "output_exponent": rng.integers(0, 4, heads).astype(np.int32),
+        "zero_point": int(rng.integers(-20, 21)),
+    }
+
+
+def make_case(seed: int, lengths: list[int], heads: int, head_dim: int, extreme: bool = False) -> Case:
+    rng = np.random.default_rng([seed, heads, head_dim, *lengths])
+    shape = (sum(lengths), heads * head_dim)
+
+    def values() -> NDArray[np.int8]:
+        return signs(rng, 127, *shape).astype(np.int8) if extreme else random_s8(rng, *shape)
+
+    case = {"query": values(), "key": values(), "value": values(), "offsets": packed_offsets(lengths)}
+    return case | parameters(rng, heads, head_dim)
+
+
+def check_case(case: Case) -> None:
+    check("attention", lambda variant: ops.attention(**case, variant=variant), oracle.attention(**case))
+
+
+@pytest.mark.parametrize("head_dim", [16, 26, 32, 64])
+@pytest.mark.parametrize("length", [1, 15, 16, 17, 64, 65, 512, 1033])
+def test_lengths_and_heads(length: int, head_dim: int) -> None:
+    check_case(make_case(1, [length], 1 if length > 500 else 3, head_dim))
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_lengths(length: int) -> None:
+    check_case(make_case(2, [length], 2, 32))
+    check_case(make_case(2, [length], 1, 13))
+
+
+@pytest.mark.parametrize("head_dim", [*HEAD_DIMS, 1024])
+def test_head_dims(head_dim: int) -> None:
+    check_case(make_case(3, [35], 2, head_dim))
+    check_case(make_case(3, [16], 2, head_dim, extreme=True))
+
+
+@pytest.mark.parametrize("lengths", [[5, 1, 17, 64], [0, 3, 0, 0, 2, 0], [0], [16] * 9, [1] * 40])
+def test_packed(lengths: list[int]) -> None:
+    check_case(make_case(4, lengths, 3, 16))
+
+
+def test_tokens_outside_sequences_get_zero() -> None:
+    case = make_case(5, [4, 7, 20], 2, 16)
+    case["offsets"] = np.array([4, 11, 11, 23], np.int32)
+    expected = oracle.attention(**case)
+    assert not expected[:4].any()
+    assert not expected[23:].any()
+    check_case(case)
+
+
+def test_no_sequences() -> None:
+    case = make_case(6, [3], 2, 16)
+    check_case(case | {"offsets": np.array([0], np.int32)})
+    empty = make_case(6, [0], 2, 16)
+    check_case(empty)
+
+
+@pytest.mark.parametrize("length", [1, 2, 17, 130, 1033, 2100])
+def test_equal_rows(length: int) -> None:
+    """Every key alike: the largest row sum, beyond 2^24 from 1025 keys on (e > 0)."""
+    width = 6
+    case = make_case(7, [length], 1, width)
+    case |= {"query": np.full((length, width), 127, np.int8), "key": np.full((length, width), -127, np.int8)}
+    for value in (127, -127):
+        check_case(case | {"value": np.full((length, width), value, np.int8)})
+    check_case(case)
+
+
+@pytest.mark.parametrize("length", [2, 64, 200, 1033])
+def test_one_key_takes_all(length: int) -> None:
+    """A sink: one key far above the rest, whose value is 0, and the tail carries the answer."""
+    case = make_case(8, [length], 1, 32)
+    case["query"] = np.full_like(case["query"], 100)
+    case["key"] = np.clip(case["key"], -10, 10)
+    case["key"][length // 2] = 127
+    case["value"][length // 2] = 0
+    for multiplier in (1, 600, 6000, 2**31 - 1):
+        check_case(case | {"score_multiplier": np.array([multiplier], np.int32)})
+
+
+@pytest.mark.parametrize("exponent", range(-8, 17))
+def test_every_output_exponent(exponent: int) -> None:
+    for lengths in ([1], [2], [3, 40], [130]):
+        case = make_case(9, lengths, 2, 16, extreme=True)
+        for multiplier in (2**13, 2**14 - 1):
+            check_case(
+                case
+                | {
+                    "output_exponent": np.full(2, exponent, np.int32),
+                    "output_multiplier": np.full(2, multiplier, np.int32),
+                    "zero_point": 0 if exponent % 2 else 127,
+                }
+            )
+
+
+def test_smallest_exponent_with_long_rows() -> None:
+    """The largest final shift (62) needs a row sum of 24 bits or more."""
+    case = make_case(10, [1033], 1, 4, extreme=True)
+    case["score_multiplier"] = np.array([1], np.int32)
+    for exponent in (-8, 16):
+        check_case(case | {"output_exponent": np.array([exponent], np.int32)})
+
+
+@pytest.mark.parametrize("multiplier", [1, 2, 65535, 65536, 2**24, 2**30, 2**31 - 1])
+def test_score_multipliers(multiplier: int) -> None:
+    case = make_case(11, [40, 9], 2, 26)
+    check_case(case | {"score_multiplier": np.full(2, multiplier, np.int32)})
+    check_case(make_case(11, [40], 2, 26, True) | {"score_multiplier": np.full(2, multiplier, np.int32)})
+
+
+@pytest.mark.parametrize("multiplier", [2**31, 2**32 - 1])
+def test_unsigned_score_multipliers(multiplier: int) -> None:
+    case = make_case(12, [40, 9], 2, 26)
+    check_case(case | {"score_multiplier": np.full(2, multiplier, np.uint32)})
+
+
+@pytest.mark.parametrize("head_dim", [13, 16, 32, 64])
+def test_columns_of_one_array(head_dim: int) -> None:
+    """Q, K and V as column ranges of one buffer, as the runtime has them."""
+    case = make_case(13, [33, 5], 2, head_dim)
+    width = 2 * head_dim
+    together = strided(np.concatenate([case["query"], case["key"], case["value"]], axis=1), margin=5)
+    parts = {name: together[:, i * width : (i + 1) * width] for i, name in enumerate(("query", "key", "value"))}
+    check_case(case | parts)
+
+
+def test_a_sequence_alone_or_among_others() -> None:
+    lengths = [3, 70, 1, 16, 0, 35]
+    case = make_case(14, lengths, 2, 26)
+    offsets = case["offsets"]
+    for variant in ops.variants("attention"):
+        together = ops.attention(**case, variant=variant)
+        for begin, end in zip(offsets, offsets[1:], strict=False):
+            alone = {name: case[name][begin:end] for name in ("query", "key", "value")}
+            alone["offsets"] = np.array([0, end - begin], np.int32)
+            assert np.array_equal(ops.attention(**(case | alone), variant=variant), together[begin:end])
+
+
+def test_constant_key_shift_changes_nothing() -> None:
+    case = make_case(15, [50], 2, 32)
+    case["key"] = (case["key"] // 4).astype(np.int8)
+    moved = case | {"key": case["key"] + np.int8(60)}
+    assert np.array_equal(ops.attention(**case), ops.attention(**moved))
+
+
+@given(
+    st.lists(st.integers(0, 70), min_size=1, max_size=4), st.integers(1, 4), st.integers(1, 70),
+    st.booleans(), st.integers(0, 2**32 - 1),
+)  # fmt: skip
+def test_any_case(lengths: list[int], heads: int, head_dim: int, extreme: bool, seed: int) -> None:
+    check_case(make_case(seed, lengths, heads, head_dim, extreme))
+
+
+def _bad(change: Case, words: str, error: type[Exception] = ops.ModelError) -> Any:
+    return pytest.param(change, words, error, id=f"{'-'.join(change)}: {words}")
+
+
+def _i32(*values: int) -> NDArray[np.int32]:
+    return np.array(values, np.int32)
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "error"),
+    [
+        _bad({"query": np.zeros((6, 8), np.int16)}, "query", TypeError),
+        _bad({"query": np.full((6, 8), -128, np.int8)}, "query"),
+        _bad({"key": np.full((6, 8), -128, np.int8)}, "key"),
+        _bad({"value": np.full((6, 8), -128, np.int8)}, "value"),
+        _bad({"key": np.zeros((5, 8), np.int8)}, "key"),
+        _bad({"value": np.zeros((6, 9), np.int8)}, "value"),
+        _bad({"offsets": _i32(0, 4, 3, 6)}, "offsets|length"),
+        _bad({"offsets": _i32(0, 7)}, "offsets"),
+        _bad({"offsets": _i32(-1, 6)}, "offsets"),
+        _bad({"offsets": _i32()}, "offsets"),
+        _bad({"offsets": np.array([0, 6])}, "offsets", TypeError),
+        _bad({"score_multiplier": _i32(1, 0)}, "score_multiplier"),
+        _bad({"score_multiplier": _i32(1, -1)}, "score_multiplier"),
+        _bad({"score_multiplier": _i32(1, 1, 1)}, "head"),
+        _bad({"score_multiplier": _i32()}, "head"),
+        _bad({"output_multiplier": _i32(2**13 - 1, 2**13)}, "output_multiplier"),
+        _bad({"output_multiplier": _i32(2**14, 2**13)}, "output_multiplier"),
+        _bad({"output_multiplier": _i32(2**13)}, "output_multiplier"),
+        _bad({"output_exponent": _i32(0, -9)}, "output_exponent"),
+        _bad({"output_exponent": _i32(17, 0)}, "output_exponent"),
+        _bad({"zero_point": 128}, "zero_point"),
+        _bad({"zero_point": -128}, "zero_point"),
+        _bad({"variant": "neon"}, "neon"),
+    ],
+)
+def test_bad_arguments(change: Case, words: str, error: type[Exception]) -> None:
+    zeros = np.zeros((6, 8), np.int8)
+    arguments: Case = {
+        "query": zeros,
+        "key": zeros,
+        "value": zeros,
+        "offsets": _i32(0, 2, 6),
+        "score_multiplier": _i32(1, 1),
+        "output_multiplier": _i32(2**13, 2**13),
+        "output_exponent": _i32(0, 0),
+    }
+    assert ops.attention(**arguments).shape == (6, 8)
+    with pytest.raises(error, match=words):
+        ops.attention(**(arguments | change))
+
+
+def test_heads_too_wide() -> None:
+    wide = np.zeros((1, 1025), np.int8)
+    with pytest.raises(ops.ModelError, match="1024"):
+        ops.attention(wide, wide, wide, _i32(0, 1), _i32(1), _i32(2**13), _i32(0))
+
+
+def test_sequence_too_long() -> None:
+    tall = np.zeros((65537, 1), np.int8)
+    with pytest.raises(ops.ModelError, match="65536"):
+        ops.attention(tall, tall, tall, _i32(0, 65537), _i32(1), _i32(2**13), _i32(0))

@@ -1,0 +1,163 @@
+"""Which variants run: what the CPU and the sources promise, PYQRT_FORCE_ISA, torch tensors."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pyqrt import ops
+
+from ops.harness import OPS, difference, random_s8, random_s16
+from ops.test_attention import make_case as attention_case
+from ops.test_linear import make_case as linear_case
+from ops.test_linear import kernel as linear_kernel
+
+KERNEL_LISTS = Path(__file__).parents[2] / "csrc" / "ops"
+CPU_FLAGS = {
+    "avx2": {"avx2"},
+    "avx512vnni": {"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni"},
+}
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_reference_is_last(op: str) -> None:
+    assert ops.variants(op)[-1] == "reference"
+    assert len(set(ops.variants(op))) == len(ops.variants(op))
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_every_variant_the_cpu_runs_is_offered(op: str) -> None:
+    """From kernels.inc and /proc/cpuinfo, so that a broken feature test cannot hide a kernel."""
+    if platform.machine() not in ("x86_64", "AMD64") or not Path("/proc/cpuinfo").exists():
+        pytest.skip("needs an x86 CPU's flags in /proc/cpuinfo")
+    if not KERNEL_LISTS.is_dir():
+        pytest.skip("needs the C++ sources beside the tests")
+    listed = re.findall(r"^PYQRT_KERNEL\((\w+),", (KERNEL_LISTS / op / "kernels.inc").read_text(), re.MULTILINE)
+    line = re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    flags = set(line.group(1).split()) if line else set()
+    assert ops.variants(op) == [name for name in listed if CPU_FLAGS.get(name, set()) <= flags]
+
+
+def test_unknown_op() -> None:
+    with pytest.raises(ops.ModelError, match="convolution"):
+        ops.variants("convolution")
+
+
+def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | environment, capture_output=True, text=True, check=False
+    )
+
+
+SMALL_CALL = "import numpy as np, pyqrt.ops as o; o.normalize(np.ones((1, 3), np.int16)); "
+
+
+def test_force_isa_takes_known_names() -> None:
+    for name in ops.variants("linear"):
+        assert run_python(SMALL_CALL, PYQRT_FORCE_ISA=name).returncode == 0
+
+
+def test_force_isa_refuses_unknown_names() -> None:
+    result = run_python(SMALL_CALL, PYQRT_FORCE_ISA="altivec")
+    assert result.returncode != 0
+    assert "ModelError" in result.stderr
+    assert "altivec" in result.stderr
+
+
+def test_torch_is_not_imported() -> None:
+    result = run_python(SMALL_CALL + "import sys; assert 'torch' not in sys.modules")
+    assert result.returncode == 0, result.stderr
+
+
+RNG = np.random.default_rng(77)
+LINEAR = linear_case(RNG, 9, 33, 21, "residual_s16", False)
+ATTENTION = attention_case(1, [5, 12], 2, 16)
+GELU = (random_s16(RNG, 4, 20), random_s16(RNG, 20) & np.int16(0x7FFF))
+LAYERNORM = {
+    "input": random_s16(RNG, 3, 40),
+    "gain8": random_s16(RNG, 40),
+    "bias8": np.zeros(40, np.int32),
+    "shift8": 16,
+    "gain16": random_s16(RNG, 40),
+    "bias16": np.zeros(40, np.int32),
+    "shift16": 12,
+}
+TABLE = (random_s8(RNG, 6, 18), random_s16(RNG, 6) & np.int16(0x7FFF), np.array([0, 5, 2], np.int32))
+OFFSETS = np.array([0, 2, 5], np.int32)
+
+
+def convert(value: Any, function: Any) -> Any:
+    """`function` of every array inside tuples, lists and dictionaries."""
+    if isinstance(value, dict):
+        return {name: convert(part, function) for name, part in value.items()}
+    if isinstance(value, (tuple, list)):
+        return type(value)(convert(part, function) for part in value)
+    return function(value) if hasattr(value, "dtype") else value
+
+
+def linear_arguments() -> dict[str, Any]:
+    case = dict(LINEAR)
+    weight = case.pop("weight")
+    sums = weight.sum(axis=1, dtype=np.int32)
+    return case | {"weight": ops.pack_weight(weight), "weight_sum": sums, "out_features": len(weight)}
+
+
+CALLS: dict[str, tuple[Any, Any]] = {
+    "linear": (ops.linear, linear_arguments()),
+    "attention": (ops.attention, ATTENTION),
+    "softmax": (ops.softmax, {"score": RNG.integers(-9999, 9999, (3, 30)).astype(np.int32), "multiplier": 99999}),
+    "gelu": (ops.gelu, {"input": GELU[0], "multiplier": GELU[1], "shift": 20}),
+    "layernorm": (ops.layernorm, LAYERNORM),
+    "embedding": (ops.embedding, {"tables": [TABLE], "shift": 8}),
+    "pool": (ops.pool, {"input": random_s16(RNG, 5, 9), "offsets": OFFSETS}),
+    "normalize": (ops.normalize, {"input": random_s16(RNG, 5, 9)}),
+    "lookup": (ops.lookup, {"input": random_s16(RNG, 5, 9), "table": random_s16(RNG, 513)}),
+    "pack_weight": (ops.pack_weight, {"weight": random_s8(RNG, 20, 9)}),
+    "unpack_weight": (ops.unpack_weight, {"packed": random_s8(RNG, 2, 3, 16, 4), "n": 20, "k": 9}),
+    "exp2_neg": (ops.exp2_neg, {"u": np.arange(0, 65536, 999, dtype=np.uint16)}),
+    "gelu_q10": (ops.gelu_q10, {"z": random_s16(RNG, 30)}),
+    "isqrt": (ops.isqrt, {"v": np.array([0, 99, 2**61], np.uint64)}),
+}
+
+
+def test_the_calls_cover_every_op() -> None:
+    assert set(OPS) <= set(CALLS)
+    assert np.array_equal(linear_kernel(LINEAR), ops.linear(**linear_arguments()))
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_torch_tensors_give_the_same(name: str) -> None:
+    torch = pytest.importorskip("torch")
+    function, arguments = CALLS[name]
+    expected = function(**arguments)
+    actual = function(**convert(arguments, torch.from_numpy))
+    for part in actual if isinstance(actual, tuple) else (actual,):
+        assert isinstance(part, torch.Tensor)
+    assert not difference(convert(actual, lambda tensor: tensor.numpy()), expected)
+    # numpy first: numpy back, whatever the rest is.
+    first = next(iter(arguments))
+    if name not in ("embedding",) and name != first:
+        mixed = convert(arguments, torch.from_numpy) | {first: arguments[first]}
+        result = function(**mixed)
+        for part in result if isinstance(result, tuple) else (result,):
+            assert isinstance(part, np.ndarray)
+
+
+def test_torch_views() -> None:
+    """A transposed tensor is refused, a column range is read in place."""
+    torch = pytest.importorskip("torch")
+    rows = torch.from_numpy(random_s16(RNG, 6, 30))
+    assert torch.equal(ops.normalize(rows[:, 5:22]), ops.normalize(rows[:, 5:22].contiguous()))
+    with pytest.raises(ops.ModelError, match="input"):
+        ops.normalize(rows.T)
+    with pytest.raises(TypeError, match="input"):
+        ops.normalize(rows.float())
+    with pytest.raises((ops.ModelError, TypeError), match="input"):
+        ops.normalize([[1, 2]])

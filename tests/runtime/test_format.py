@@ -1,0 +1,162 @@
+"""Writing and reading of sound model files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import small_model
+
+from pyqrt.errors import ModelError
+from pyqrt.runtime import format as model_format
+from pyqrt.runtime.tasks import Task
+
+
+def write(path: Path, **changes: Any) -> None:
+    program, tensors = small_model.build(small_model.EMBEDDING)
+    arguments: dict[str, Any] = {
+        "program": program,
+        "tensors": tensors,
+        "task": small_model.EMBEDDING,
+        "tokenizer": small_model.tokenizer_json(),
+        "provenance": {"name": "ä"},
+        "report": {"cosine": 0.999},
+    } | changes
+    model_format.write(path, **arguments)
+
+
+def test_what_is_written_is_read(sound: Path) -> None:
+    program, tensors = small_model.build(small_model.EMBEDDING)
+    for verify in (True, False):
+        file = model_format.read(sound, verify=verify)
+        assert file.program == program
+        assert file.task == small_model.EMBEDDING
+        assert file.tokenizer == small_model.tokenizer_json()
+        assert (file.provenance, file.report) == ({"source": "random"}, {"note": 0.5})
+        assert list(file.tensors) == list(tensors)
+        for name, tensor in tensors.items():
+            assert file.tensors[name].dtype == tensor.dtype
+            np.testing.assert_array_equal(file.tensors[name], tensor)
+            assert not file.tensors[name].flags.writeable
+            assert file.tensors[name].ctypes.data % 64 == 0
+        assert file.file_bytes == sound.stat().st_size
+
+
+def test_tensors_are_the_mapped_file_not_copies(sound: Path) -> None:
+    views = model_format.read(sound).tensors.values()
+    addresses = [view.ctypes.data for view in views]
+    sizes = [view.nbytes for view in views]
+    assert addresses == [addresses[0] + sum(sizes[:i]) for i in range(len(sizes))]
+    assert addresses[0] % os.sysconf("SC_PAGESIZE") == (sound.stat().st_size - sum(sizes)) % 4096
+
+
+def test_same_arguments_give_the_same_bytes(tmp_path: Path) -> None:
+    write(tmp_path / "a", report={"x": 1, "y": [0.1, None, True]})
+    write(tmp_path / "b", report={"y": [0.1, None, True], "x": 1})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_safetensors_opens_it(sound: Path) -> None:
+    _, tensors = small_model.build(small_model.EMBEDDING)
+    loaded = safetensors.numpy.load_file(sound)
+    assert set(loaded) == set(tensors)
+    for name, tensor in tensors.items():
+        np.testing.assert_array_equal(loaded[name], tensor)
+    with safetensors.safe_open(sound, "numpy") as file:
+        assert file.metadata()["format"] == "qrt"
+
+
+def test_digests_are_what_the_specification_says(sound: Path) -> None:
+    raw = sound.read_bytes()
+    header, data = small_model.parts(sound)
+    metadata = header.pop("__metadata__")
+    begin, end = header["embedding_0.word"]["data_offsets"]
+    digests = json.loads(metadata["digests"])
+    assert digests["embedding_0.word"] == hashlib.sha256(data[begin:end]).hexdigest()
+    text = raw[8 : len(raw) - len(data)]
+    assert (8 + len(text)) % 64 == 0
+    zeroed = text.replace(metadata["header_sha256"].encode(), b"0" * 64)
+    assert metadata["header_sha256"] == hashlib.sha256(zeroed).hexdigest()
+    assert model_format.read(sound).header_sha256 == metadata["header_sha256"]
+
+
+def test_no_tokenizer(tmp_path: Path) -> None:
+    write(tmp_path / "m", tokenizer=None)
+    assert model_format.read(tmp_path / "m").tokenizer is None
+
+
+def test_a_tokenizer_may_hold_anything(tmp_path: Path) -> None:
+    text = 'a "header_sha256":"' + "0" * 64 + '" \\" \\\\ \u0000 \U0001f600 {[' * 99
+    write(tmp_path / "m", tokenizer=text)
+    assert model_format.read(tmp_path / "m").tokenizer == text
+
+
+def test_replacing_is_atomic_and_leaves_nothing_behind(tmp_path: Path, monkeypatch: Any) -> None:
+    path = tmp_path / "m.qrt"
+    write(path)
+    before = path.read_bytes()
+    umask = os.umask(0)
+    os.umask(umask)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~umask
+
+    def full_disk(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        write(path, report={"other": 1})
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_mapped_model_survives_replacement(tmp_path: Path) -> None:
+    path = tmp_path / "m.qrt"
+    small_model.save(path, seed=1)
+    old = model_format.read(path)
+    copy = {name: tensor.copy() for name, tensor in old.tensors.items()}
+    small_model.save(path, seed=2)
+    for name, tensor in copy.items():
+        np.testing.assert_array_equal(old.tensors[name], tensor)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tensors": {}}, "0 tensors"),
+        ({"tensors": {"x": np.zeros(64, np.float32)}}, "float32"),
+        ({"tensors": {"x": np.zeros(64, ">i4")}}, "int32"),
+        ({"tensors": {"x": np.zeros(63, np.int8)}}, "multiple of 64"),
+        ({"tensors": {"x": np.zeros((0, 64), np.int8)}}, "positive integers"),
+        ({"tensors": {"x": np.zeros((), np.int8)}}, "positive integers"),
+        ({"tensors": {"a/b": np.zeros(64, np.int8)}}, "letters, digits"),
+        ({"tensors": {"x": np.zeros(64, np.int8)}}, "no node uses|the file lacks"),
+        ({"report": {"x": float("nan")}}, "the report cannot be written"),
+        ({"report": {"x": object()}}, "the report cannot be written"),
+        ({"report": []}, "not a JSON object"),
+        ({"provenance": {"x": "\ud800"}}, "the provenance cannot be written"),
+        ({"tokenizer": b"{}"}, "cannot be written"),
+        ({"task": {"kind": "translation", "output": "x"}}, "task.kind"),
+        ({"task": Task("embedding", "other")}, "not one of the program's"),
+        ({"task": Task("embedding", "embedding", ("a",))}, "needs no labels"),
+        ({"task": Task("sequence_classification", "embedding", ("a", "b"))}, "32 different labels"),
+        ({"task": Task("question_answering", "embedding")}, "one row per sequence"),
+        ({"task": Task("question_answering", "stream")}, "2 columns"),
+        ({"program": {}}, "version"),
+    ],
+)
+def test_what_could_not_be_read_is_not_written(tmp_path: Path, changes: Any, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        write(tmp_path / "m", **changes)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_folder(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        write(tmp_path / "nowhere" / "m.qrt")

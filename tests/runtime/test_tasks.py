@@ -1,0 +1,162 @@
+"""From integers to results: labels, words, entities, answers."""
+
+from __future__ import annotations
+
+import math
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+import small_model
+
+from pyqrt.runtime import Answer, Classification, Entity, Task, Word, entities, load
+from pyqrt.runtime.tasks import MAX_ANSWER_TOKENS, best_answer, classify, embeddings, label_words
+from pyqrt.runtime.tokenization import Encoded, Tokenizer
+
+
+def encode(text: str, pair: str | None = None) -> Encoded:
+    tokenizer = Tokenizer(small_model.tokenizer_json(), 999)
+    return tokenizer.encode([text], None if pair is None else [pair])[0]
+
+
+def test_embeddings_are_rounded_once() -> None:
+    values = np.array([[1, -3], [(1 << 31) - 1, -(1 << 31)]], np.int32)
+    scale = 1 / 3
+    result = embeddings(values, scale)
+    assert result.dtype == np.float32
+    assert result.tolist() == [[float(np.float32(int(v) * scale)) for v in row] for row in values]
+    per_token = embeddings([values, values[:1]], scale)
+    assert [row.shape for row in per_token] == [(2, 2), (1, 2)]
+
+
+def test_single_label() -> None:
+    result = classify(np.array([0.0, math.log(3.0)]), Task("sequence_classification", "x", ("a", "b")))
+    assert result.label == "b"
+    assert result.scores == pytest.approx({"a": 0.25, "b": 0.75})
+    assert result.score == result.scores["b"]
+
+
+def test_extreme_logits_do_not_overflow() -> None:
+    logits = np.array([1e9, -1e9, 0.0])
+    for problem in ("single_label_classification", "multi_label_classification"):
+        task = Task("sequence_classification", "x", ("a", "b", "c"), problem)  # type: ignore[arg-type]
+        scores = classify(logits, task).scores
+        assert (scores["a"], scores["b"]) == (1.0, 0.0)
+
+
+def test_multi_label() -> None:
+    task = Task("sequence_classification", "x", ("a", "b"), "multi_label_classification")
+    result = classify(np.array([0.0, -math.log(3.0)]), task)
+    assert result == Classification("a", 0.5, {"a": 0.5, "b": pytest.approx(0.25)})
+
+
+def test_regression() -> None:
+    task = Task("sequence_classification", "x", ("score",), "regression")
+    assert classify(np.array([-2.5]), task) == Classification("score", -2.5, {"score": -2.5})
+
+
+def test_words_take_the_label_of_their_first_token() -> None:
+    text = "a  abc, Paris"
+    encoded = encode(text)  # [CLS] a ab ##c , Paris [SEP]
+    logits = np.full((7, 3), -9.0)
+    for token, label in enumerate([2, 0, 1, 2, 0, 2, 1]):
+        logits[token, label] = 9.0
+    words = label_words(logits, text, encoded, ("O", "B-X", "B-Y"))
+    assert [(w.text, w.label, w.start, w.end) for w in words] == [
+        ("a", "O", 0, 1),
+        ("abc", "B-X", 3, 6),
+        (",", "O", 6, 7),
+        ("Paris", "B-Y", 8, 13),
+    ]
+    assert all(text[w.start : w.end] == w.text and w.score == pytest.approx(1) for w in words)
+    assert label_words(logits[:2], "", encode(""), ("O", "B-X", "B-Y")) == []
+
+
+def word(text: str, label: str, start: int, score: float = 1.0) -> Word:
+    return Word(text, label, score, start, start + len(text))
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ("O O O", []),
+        ("B-X I-X O", [("aa bb", "X")]),
+        ("B-X B-X I-X", [("aa", "X"), ("bb cc", "X")]),
+        ("I-X I-X O", [("aa bb", "X")]),
+        ("B-X I-Y O", [("aa", "X"), ("bb", "Y")]),
+        ("B-X O I-X", [("aa", "X"), ("cc", "X")]),
+        ("X X Y", [("aa bb", "X"), ("cc", "Y")]),
+        ("O O B-X", [("cc", "X")]),
+    ],
+)
+def test_entities(labels: str, expected: list[tuple[str, str]]) -> None:
+    text = "aa bb cc"
+    words = [word(text[3 * i : 3 * i + 2], label, 3 * i) for i, label in enumerate(labels.split())]
+    found = entities(text, words)
+    assert [(entity.text, entity.type) for entity in found] == expected
+    assert all(text[entity.start : entity.end] == entity.text for entity in found)
+
+
+def test_an_entitys_score_is_the_mean() -> None:
+    words = [word("aa", "B-X", 0, 0.5), word("bb", "I-X", 3, 1.0)]
+    assert entities("aa bb", words) == [Entity("aa bb", "X", 0.75, 0, 5)]
+    assert entities("", []) == []
+
+
+def softmax(values: list[float]) -> list[float]:
+    powers = [math.exp(value) for value in values]
+    return [power / sum(powers) for power in powers]
+
+
+def test_the_best_answer_is_the_best_span() -> None:
+    """Against a search of all spans, with the definition of the score."""
+    question, context = "a b", "c a b c a b c a b c " * 5
+    encoded = encode(question, context)
+    inside = [i for i, segment in enumerate(encoded.segments) if segment == 1]
+    for seed in range(20):
+        logits = np.random.default_rng(seed).normal(0, 3, (len(encoded), 2))
+        allowed = [0, *inside]
+        start, end = (dict(zip(allowed, softmax(list(c[allowed])), strict=True)) for c in logits.T)
+        spans = [(i, j) for i, j in product(inside, inside) if i <= j < i + MAX_ANSWER_TOKENS]
+        i, j = max(spans, key=lambda span: start[span[0]] * end[span[1]])
+        answer = best_answer(logits, context, encoded)
+        begin, finish = encoded.offsets[i][0], encoded.offsets[j][1]
+        assert (answer.text, answer.start, answer.end) == (context[begin:finish], begin, finish)
+        assert answer.score == pytest.approx(start[i] * end[j])
+        assert answer.no_answer_score == pytest.approx(start[0] * end[0])
+
+
+def test_answers_come_from_the_context_only() -> None:
+    encoded = encode("a b", "c")  # [CLS] a b [SEP] c [SEP]
+    logits = np.zeros((6, 2))
+    logits[[1, 2, 3, 5]] = 50
+    answer = best_answer(logits, "c", encoded)
+    assert (answer.text, answer.start, answer.end) == ("c", 0, 1)
+    assert answer.score == pytest.approx(0.25)
+
+
+def test_no_context() -> None:
+    assert best_answer(np.zeros((4, 2)), "", encode("a", "")) == Answer("", 0.0, 0, 0, 1.0)
+
+
+def test_tasks_end_to_end(folder: Path) -> None:
+    """Results are those of the integers, for the texts in order."""
+    text = "anna lives in Paris ."
+    sequence = load(folder / "sequence_classification.qrt")
+    values, scale = sequence.run([[2, 12, 11, 10, 9, 13, 3], [2, 4, 3]])
+    results = sequence([text, "a"])
+    assert [list(result.scores) for result in results] == [["no", "maybe", "yes"]] * 2
+    for result, row in zip(results, values, strict=True):
+        assert list(result.scores.values()) == pytest.approx(softmax([v * scale for v in row.tolist()]))
+        assert result.label == ("no", "maybe", "yes")[int(np.argmax(row))]
+    tokens = load(folder / "token_classification.qrt")
+    (words,) = tokens(text)
+    labels = [
+        small_model.TOKENS.labels[i] for i in np.argmax(tokens.run([[2, 12, 11, 10, 9, 13, 3]]).values[0], 1)
+    ]
+    assert [(w.text, w.label) for w in words] == list(zip(text.split(), labels[1:-1], strict=True))
+    answers = load(folder / "question_answering.qrt")
+    (answer,) = answers("a", text)
+    assert answer.text == text[answer.start : answer.end]
+    assert answer.text
