@@ -22,8 +22,8 @@ nanobind_add_stub(_ops_stub MODULE _ops OUTPUT ${stubs}/_ops.pyi
                   PYTHON_PATH $<TARGET_FILE_DIR:_ops> DEPENDS _ops)
 add_custom_command(
   OUTPUT ${stubs}/_runtime.pyi
-  COMMAND ${CMAKE_COMMAND} -E env PYTHONPATH=$<TARGET_FILE_DIR:_runtime> ${Python_EXECUTABLE} -m
-          pybind11_stubgen --exit-code --output-dir ${stubs} _runtime
+  COMMAND ${Python_EXECUTABLE} -m pybind11_stubgen --exit-code --output-dir ${stubs} _runtime
+  WORKING_DIRECTORY $<TARGET_FILE_DIR:_runtime> # where Python finds the module
   DEPENDS _runtime)
 add_custom_target(_runtime_stub ALL DEPENDS ${stubs}/_runtime.pyi)
 

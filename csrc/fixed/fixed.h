@@ -36,7 +36,7 @@ inline int64_t rshr64(int64_t value, int shift) {
 
 // REQ: acc * multiplier * 2^-shift, one rounding. The result is not saturated.
 //   multiplier in [2^30, 2^31), shift in [26, 62],
-//   |acc| < 2^(31 - max(0, 33 - shift))   so that |result| < 2^29
+//   |acc| < 2^(31 - max(0, 33 - shift))   so that |result| <= 2^29
 // Vector code computes the same value as rshr(hi32((acc << l) * multiplier), shift + l - 32) with
 // l = max(0, 33 - shift): the floor of the high half loses nothing because the rounding
 // constant 2^(shift+l-1) is a multiple of 2^32.
@@ -52,7 +52,7 @@ inline int32_t mulr(int32_t a, int32_t b) {
 }
 
 // E16: 2^-u in units of 2^-14, u in Q4.12 as uint16. Result in [0, 16382]; monotone;
-// maximum error 1.05e-4. (algorithm: degree-3 minimax polynomial of 2^-f, then a rounding shift)
+// maximum error 1.36e-4. (algorithm: degree-3 minimax polynomial of 2^-f, then a rounding shift)
 inline int32_t exp2_neg(uint32_t u) {
   const int32_t whole = static_cast<int32_t>(u >> 12);
   const int32_t fraction = static_cast<int32_t>(u & 4095) << 3;

@@ -1,8 +1,9 @@
 // layernorm, AVX-512 VNNI: 32 columns of up to 4 rows at a time, tails masked.
 //
 // All products are vpdpwssd on int16 pairs whose upper half is zero on one side: one exact
-// 16 x 16 bit product per 32-bit lane, added to what stands there. `low` and `high` are columns 0 to 3 and 4 to 7 of every
-// eight, the order in which unpacking splits int16 and saturating packs join them again.
+// 16 x 16 bit product per 32-bit lane, added to what stands there. `low` and `high` are columns 0
+// to 3 and 4 to 7 of every eight, the order in which unpacking splits int16 and saturating packs
+// join them again.
 #include "fixed/fixed_avx512.h"
 #include "ops/layernorm/layernorm_row.h"
 
@@ -56,8 +57,8 @@ LayerNormRow statistics(const LayerNormArgs& args, int64_t index) {
     squares = add_u32(squares, _mm512_dpwssd_epi32(_mm512_madd_epi16(a, a), b, b));
   }
   for (; j < args.n; j += 32) {
-    const __m512i a = j + 32 <= args.n ? AllColumns::load(input + j)
-                                       : SomeColumns(args.n - j).load(input + j);
+    const __m512i a =
+        j + 32 <= args.n ? AllColumns::load(input + j) : SomeColumns(args.n - j).load(input + j);
     sum = _mm512_dpwssd_epi32(sum, a, ones);
     squares = add_u32(squares, _mm512_madd_epi16(a, a));
   }
@@ -91,8 +92,7 @@ struct Affine {
 
   template <class Columns, class Element>
   Affine(const Columns& columns, const LayerNormOutput<Element>& output, int64_t j)
-      : gain(unpack(columns.load(output.gain + j))),
-        count(_mm_cvtsi32_si128(output.shift - 1)) {
+      : gain(unpack(columns.load(output.gain + j))), count(_mm_cvtsi32_si128(output.shift - 1)) {
     const __m512i first = columns.load(output.bias + j, 0);
     const __m512i second = columns.load(output.bias + j, 1);
     bias = {_mm512_shuffle_i64x2(first, second, 0x88), _mm512_shuffle_i64x2(first, second, 0xDD)};

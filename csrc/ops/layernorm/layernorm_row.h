@@ -63,8 +63,8 @@ static inline void layernorm_columns(const LayerNormArgs& args, int64_t index,
   }
 }
 
-// How vector code sees a row: y_j = sat16((q_j * inverse + offset) >> shift), which is the line above
-// with the mean and the rounding constant gathered in `offset`.
+// How vector code sees a row: y_j = sat16((q_j * inverse + offset) >> shift), which is the line
+// above with the mean and the rounding constant gathered in `offset`.
 struct LayerNormVectorRow {
   int64_t index;
   LayerNormRow row;

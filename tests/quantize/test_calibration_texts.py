@@ -1,0 +1,77 @@
+"""Calibration files, samples and batches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pyqrt.errors import ModelError
+from pyqrt.quantize.texts import Encoded, Example, pack, random_sequences, read_examples, sample
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_plain_text_is_one_example_per_line(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.txt", "one\n\n  two words \nDrei Wörter hier\n")
+    assert read_examples(path) == [Example("one"), Example("two words"), Example("Drei Wörter hier")]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("sentence\tlabel\na\t1\nb\t0\n", [Example("a"), Example("b")]),
+        ("id\tsentence1\tsentence2\n7\ta\tb\n", [Example("a", "b")]),
+        ("question\tcontext\nwho?\tme\n", [Example("who?", "me")]),
+        ("tokens\ttags\nA b\tO O\n", [Example("A b")]),
+    ],
+)
+def test_tables_are_read_by_their_header(tmp_path: Path, content: str, expected: list[Example]) -> None:
+    assert read_examples(write(tmp_path / "a.tsv", content)) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.txt", "\n \n", "holds no text"),
+        ("a.tsv", "", "the header names"),
+        ("a.tsv", "label\n1\n", "the header names"),
+        ("a.tsv", "sentence1\tsentence2\nonly one\n", "line 2: 1 columns"),
+    ],
+)
+def test_unusable_files_are_refused(tmp_path: Path, name: str, content: str, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        read_examples(write(tmp_path / name, content))
+
+
+def test_missing_and_binary_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="cannot read calibration text"):
+        read_examples(tmp_path / "missing.txt")
+    (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ModelError, match="cannot read calibration text"):
+        read_examples(tmp_path / "binary.txt")
+
+
+def test_samples_repeat_for_a_seed_and_hold_no_text_twice() -> None:
+    examples = [Example(str(i)) for i in range(100)]
+    drawn = sample(examples, 20, seed=1)
+    assert drawn == sample(examples, 20, seed=1) != sample(examples, 20, seed=2)
+    assert len(set(drawn)) == 20
+    assert sample(examples[:5], 20, seed=1) == examples[:5]
+
+
+def test_batches_hold_every_sequence_once_and_keep_to_their_size() -> None:
+    sequences = [Encoded([i] * n, [0] * n) for i, n in enumerate([5, 1, 9, 30, 2, 8])]
+    batches = list(pack(sequences, batch_tokens=12))
+    seen = [batch.ids[a:b].tolist() for batch in batches for a, b in zip(batch.offsets, batch.offsets[1:], strict=False)]
+    assert sorted(seen) == sorted(s.ids for s in sequences)
+    assert all(len(batch.ids) <= 12 or len(batch.offsets) == 2 for batch in batches)
+
+
+def test_random_sequences_stay_within_the_model() -> None:
+    sequences = random_sequences(7, 5, count=50, seed=0)
+    assert all(1 <= len(s.ids) <= 5 and set(s.ids) <= set(range(7)) for s in sequences)
+    assert sequences == random_sequences(7, 5, count=50, seed=0)

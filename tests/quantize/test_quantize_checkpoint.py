@@ -1,0 +1,111 @@
+"""`quantize_checkpoint` from a directory to a file, on tiny checkpoints made here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from safetensors.torch import save_file
+from tiny_encoders import tiny_encoder
+
+import pyqrt
+from pyqrt.errors import ModelError
+from pyqrt.models import family
+from pyqrt.quantize.api import quantize_checkpoint
+
+VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz", "##a", "##e", "##n"]
+
+
+def checkpoint(directory: Path, number: int = 0, *, tokenizer: bool = True) -> Path:
+    """A tiny BERT in Hugging Face form, with a word-piece vocabulary."""
+    described_by, encoder = family("bert"), tiny_encoder("bert", number)
+    names = described_by.parameters(encoder.config)
+    weights = {names[key]: value.detach().contiguous() for key, value in encoder.named_parameters()}
+    directory.mkdir()
+    save_file(weights, directory / "model.safetensors")
+    (directory / "config.json").write_text(json.dumps(described_by.tiny()[number]))
+    if tokenizer:
+        words = (VOCABULARY + [f"word{i}" for i in range(encoder.config.vocab_size)])[: encoder.config.vocab_size]
+        (directory / "vocab.txt").write_text("\n".join(words) + "\n")
+        (directory / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}')
+    return directory
+
+
+def test_bundled_text_calibrates_and_the_file_tells_its_story(tmp_path: Path) -> None:
+    report = quantize_checkpoint(checkpoint(tmp_path / "bert"), tmp_path / "model.qrt", progress=False)
+    assert report["heldout"]["mean_cosine"] > 0.98
+    model = pyqrt.load(tmp_path / "model.qrt")
+    assert model.report["heldout"] == report["heldout"]
+    assert model.provenance["checkpoint"] == "bert"
+    assert model.provenance["family"] == "bert"
+    assert len(next(iter(model.provenance["checkpoint_sha256"].values()))) == 64
+    assert model(["a cab", "bean"]).shape == (2, 32)
+
+
+def test_the_same_call_gives_the_same_bytes(tmp_path: Path) -> None:
+    source = checkpoint(tmp_path / "bert", 1)
+    for name in ("a.qrt", "b.qrt"):
+        quantize_checkpoint(source, tmp_path / name, progress=False)
+    assert (tmp_path / "a.qrt").read_bytes() == (tmp_path / "b.qrt").read_bytes()
+
+
+def test_below_the_gate_nothing_is_written_unless_forced(tmp_path: Path) -> None:
+    source, output = checkpoint(tmp_path / "bert"), tmp_path / "model.qrt"
+    with pytest.raises(ModelError, match="below the gate of 1.0"):
+        quantize_checkpoint(source, output, gate=1.0, progress=False)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["bert"]
+    report = quantize_checkpoint(source, output, gate=1.0, force=True, progress=False)
+    assert report["forced"]
+    assert pyqrt.load(output).report["forced"]
+
+
+def test_text_of_the_user_is_split_into_calibration_and_held_out(tmp_path: Path) -> None:
+    text = tmp_path / "own.txt"
+    text.write_text("\n".join(f"a b c d {'e ' * (i % 9)}" for i in range(80)))
+    report = quantize_checkpoint(
+        checkpoint(tmp_path / "bert"), tmp_path / "model.qrt", calibration=text, progress=False
+    )
+    assert report["calibration_sequences"] == 70
+    assert report["heldout"]["rows"] == 10
+
+
+def test_without_a_tokenizer_random_ids_calibrate(tmp_path: Path) -> None:
+    source = checkpoint(tmp_path / "bert", tokenizer=False)
+    quantize_checkpoint(source, tmp_path / "model.qrt", progress=False)
+    model = pyqrt.load(tmp_path / "model.qrt")
+    assert model.tokenizer is None
+    assert model.run([[1, 2, 3]]).values.shape == (1, 32)
+    text = tmp_path / "own.txt"
+    text.write_text("a\nb\n")
+    with pytest.raises(ModelError, match="neither tokenizer.json nor vocab.txt"):
+        quantize_checkpoint(source, tmp_path / "other.qrt", calibration=text, progress=False)
+
+
+def test_max_length_is_kept_and_checked(tmp_path: Path) -> None:
+    source = checkpoint(tmp_path / "bert")
+    quantize_checkpoint(source, tmp_path / "model.qrt", max_length=8, progress=False)
+    model = pyqrt.load(tmp_path / "model.qrt")
+    assert model.limits.max_length == 8
+    with pytest.raises(ModelError, match="9 tokens"):
+        model.run([[1] * 9])
+    with pytest.raises(ModelError, match="positions for 1 to 24 tokens"):
+        quantize_checkpoint(source, tmp_path / "other.qrt", max_length=25, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"observer": "magic"}, "known: minmax"), ({"gate": 1.5}, r"must lie in \[0, 1\]"), ({"task": "magic"}, "magic")],
+)
+def test_bad_options_are_refused(tmp_path: Path, options: dict[str, object], message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        quantize_checkpoint(checkpoint(tmp_path / "bert"), tmp_path / "model.qrt", progress=False, **options)  # type: ignore[arg-type]
+
+
+def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
+    source = checkpoint(tmp_path / "bert")
+    (source / "vocab.txt").write_text("\n".join(VOCABULARY + [f"x{i}" for i in range(99)] + ["calibration"]))
+    text = tmp_path / "own.txt"
+    text.write_text("calibration\ncalibration\n")
+    with pytest.raises(ModelError, match="do not belong together"):
+        quantize_checkpoint(source, tmp_path / "model.qrt", calibration=text, progress=False)

@@ -1,0 +1,120 @@
+"""Grids, equalization and the choice of scales: each step lowers the error it is there to lower."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_encoders import mixed_lengths, plain_scales, random_sequences, tiny_encoder
+
+from pyqrt.quantize.choose import OBSERVERS, choose_scales
+from pyqrt.quantize.equalize import equalization_factor, predicted_noise
+from pyqrt.quantize.grids import Scales, asymmetric_grid, symmetric_grid
+from pyqrt.quantize.statistics import ChannelStatistics
+from pyqrt.quantize.texts import pack
+
+bounds = st.floats(min_value=-1e3, max_value=1e3)
+
+
+@given(bounds, bounds)
+def test_asymmetric_grid_covers_its_range_within_a_step(a: float, b: float) -> None:
+    low, high = min(a, b, 0.0), max(a, b, 0.0)
+    grid = asymmetric_grid(low, high, np.ones(1), np.zeros(1))
+    step = float(grid.scale[0])
+    ends = np.array([[low], [high], [0.0]])
+    assert (np.abs(grid.dequantize(grid.quantize(ends)) - ends) <= step * 1.001).all()
+    assert -127 <= grid.zero_point <= 127
+
+
+def test_symmetric_grid_is_exact_at_its_limits_and_saturates_beyond() -> None:
+    grid = symmetric_grid(np.array([2.0, 4.0]), np.array([1.0, 0.0]))
+    np.testing.assert_array_equal(grid.quantize(np.array([[3.0, -4.0], [99.0, -99.0]])), [[127, -127]] * 2)
+    np.testing.assert_allclose(grid.dequantize(np.array([[127, -127]], np.int8)), [[3.0, -4.0]], rtol=1e-15)
+
+
+def outlier_layer() -> tuple[torch.Tensor, np.ndarray]:
+    """Activations with one channel 40 times the others, as trained encoders have, and a weight."""
+    random = np.random.RandomState(1)
+    x = random.standard_normal((512, 24)) * np.where(np.arange(24) == 5, 40.0, 1.0)
+    return torch.from_numpy(x), random.standard_normal((16, 24))
+
+
+def rounded_error(x: np.ndarray, weight: np.ndarray, factor: np.ndarray) -> float:
+    """Squared error of the product when x / factor and weight * factor are rounded to 8 bits."""
+    low, high = float((x / factor).min()), float((x / factor).max())
+    grid = asymmetric_grid(low, high, factor, np.zeros(len(factor)))
+    scaled = weight * factor
+    step = np.abs(scaled).max(axis=1, keepdims=True) / 127
+    rounded = np.round(scaled / step) * step / factor
+    return float(np.square(grid.dequantize(grid.quantize(x)) @ rounded.T - x @ weight.T).mean())
+
+
+def test_equalization_lowers_the_real_rounding_error_of_outlier_channels() -> None:
+    x, weight = outlier_layer()
+    statistics = ChannelStatistics.empty(24)
+    statistics.add(x)
+    factor = equalization_factor(statistics, np.zeros(24), weight)
+    plain = rounded_error(x.numpy(), weight, np.ones(24))
+    assert rounded_error(x.numpy(), weight, factor) < plain / 4
+
+
+def test_predicted_noise_ranks_factors_as_the_real_error_does() -> None:
+    x, weight = outlier_layer()
+    statistics = ChannelStatistics.empty(24)
+    statistics.add(x)
+    limit = statistics.limit()
+    factors = [np.ones(24), limit**0.25, limit**0.5, limit]
+    predicted = [
+        predicted_noise(f, statistics.low, statistics.high, statistics.second_moment(np.zeros(24)), weight)
+        for f in factors
+    ]
+    real = [rounded_error(x.numpy(), weight, f) for f in factors]
+    assert np.argsort(predicted).tolist() == np.argsort(real).tolist()
+
+
+@pytest.mark.parametrize("observer", OBSERVERS)
+def test_scales_are_complete_whatever_the_observer(observer: str) -> None:
+    encoder = tiny_encoder("bert", 3)
+    sequences = random_sequences(encoder, mixed_lengths(encoder, 12))
+    scales = choose_scales(encoder, lambda: pack(sequences), observer)  # type: ignore[arg-type]
+    assert scales.grids.keys() == plain_scales(encoder).grids.keys()
+    for name, grid in scales.grids.items():
+        assert np.isfinite(grid.scale).all(), name
+        assert (grid.scale > 0).all(), name
+        kind = name.rsplit(".", 1)[-1]
+        if kind in ("query", "key", "value", "context"):
+            per_head = grid.scale.reshape(encoder.config.num_attention_heads, -1)
+            assert (per_head == per_head[:, :1]).all(), name
+            assert grid.zero_point == 0, name
+        if kind == "query":
+            assert (grid.shift == 0).all(), name
+        if kind == "context":
+            values = scales.grids[name.replace("context", "value")]
+            np.testing.assert_array_equal(grid.shift, values.shift)
+
+
+def test_clipping_observers_cut_the_range_and_minmax_does_not() -> None:
+    encoder = tiny_encoder("bert", 0)
+    sequences = random_sequences(encoder, mixed_lengths(encoder, 40))
+    spans = {
+        observer: float(choose_scales(encoder, lambda: pack(sequences), observer).grids["embeddings.output"].scale.sum())
+        for observer in OBSERVERS
+    }
+    assert spans["percentile"] < spans["minmax"]
+    assert spans["mse"] <= spans["minmax"]
+
+
+def test_scales_survive_a_file(tmp_path: Path) -> None:
+    scales = plain_scales(tiny_encoder())
+    scales.save(tmp_path / "scales.safetensors")
+    again = Scales.load(tmp_path / "scales.safetensors")
+    assert again.wide == scales.wide
+    assert again.grids.keys() == scales.grids.keys()
+    for name, grid in scales.grids.items():
+        np.testing.assert_array_equal(again.grids[name].scale, grid.scale)
+        np.testing.assert_array_equal(again.grids[name].shift, grid.shift)
+        assert again.grids[name].zero_point == grid.zero_point
