@@ -222,7 +222,7 @@ def attention(
     query, key, value: int8 [tokens, heads * d] in [-127, 127], d <= 1024; column ranges of one array
     will do. offsets: int32 [sequences + 1], sequence s being tokens [offsets[s], offsets[s + 1]).
     Per head: score_multiplier int32 (> 0) or uint32, as softmax's; output_multiplier int32 in
-    [2^13, 2^14) and output_exponent int32 in [-16, 16], where value scale / output scale =
+    [2^13, 2^14) and output_exponent int32 in [-8, 16], where value scale / output scale =
     output_multiplier * 2^(output_exponent - 14). zero_point in [-127, 127].
     Tokens of no sequence get 0.
     """
@@ -247,7 +247,7 @@ def attention(
         "output_multiplier", vector("output_multiplier", output_multiplier, np.int32, heads), 2**13, 2**14 - 1
     )
     exponents = check_range(
-        "output_exponent", vector("output_exponent", output_exponent, np.int32, heads), -16, 16
+        "output_exponent", vector("output_exponent", output_exponent, np.int32, heads), -8, 16
     )
     output = np.zeros((tokens, width), np.int8)
     zero = integer("zero_point", zero_point, -_MAX_S8, _MAX_S8)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+
 from ops import harness
 
 hypothesis.settings.register_profile("pyqrt", deadline=None, max_examples=150, print_blob=True)

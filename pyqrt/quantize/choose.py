@@ -154,4 +154,4 @@ def _wide_scales(config: EncoderConfig, statistics: dict[str, ChannelStatistics]
         name = "head.pre_activation"
         wide[name] = min(wide[name], TANH_LIMIT / MAX_S16)
         wide["head.activation"] = 1.0 / MAX_S16
-    return {name: scale for name, scale in wide.items() if not _per_head(name)}
+    return {name: float(np.float32(scale)) for name, scale in wide.items() if not _per_head(name)}

@@ -39,6 +39,11 @@ class Grid:
         return (q.astype(np.float64) - self.zero_point) * self.scale + self.shift
 
 
+def single(values: Vector) -> Vector:
+    """`values` rounded to single precision, the precision that scales are stored with."""
+    return values.astype(np.float32).astype(np.float64)
+
+
 def asymmetric_grid(low: float, high: float, factor: Vector, shift: Vector) -> Grid:
     """A grid over [low, high] of ``(real - shift) / factor``, widened to contain 0.
 
@@ -47,12 +52,12 @@ def asymmetric_grid(low: float, high: float, factor: Vector, shift: Vector) -> G
     low, high = min(low, 0.0), max(high, 0.0)
     step = max(high - low, 1e-30) / (2 * MAX_S8)
     zero_point = int(np.clip(round(-MAX_S8 - low / step), -MAX_S8, MAX_S8))
-    return Grid(scale=factor * step, shift=shift, zero_point=zero_point)
+    return Grid(scale=single(factor * step), shift=single(shift), zero_point=zero_point)
 
 
 def symmetric_grid(limit: Vector, shift: Vector) -> Grid:
     """A grid over [-limit[c], limit[c]] of ``real - shift``, without a zero point."""
-    return Grid(scale=np.maximum(limit, 1e-30) / MAX_S8, shift=shift, zero_point=0)
+    return Grid(scale=single(np.maximum(limit, 1e-30) / MAX_S8), shift=single(shift), zero_point=0)
 
 
 @dataclass(frozen=True)
@@ -61,22 +66,23 @@ class Scales:
 
     grids: int8 tensors, by tap name (`pyqrt.nn.Encoder.taps`).
     wide: int16 tensors, by tap name: ``real = q * wide[name]``.
+    All are single-precision numbers, so that saving loses nothing.
     """
 
     grids: dict[str, Grid]
     wide: dict[str, float]
 
     def save(self, path: Path) -> None:
-        """Writes a safetensors file with the tensors `scale/NAME`, `shift/NAME`, ... ."""
+        """Writes a safetensors file with the tensors `scale/NAME`, `shift/NAME`, ..., all float32."""
         from safetensors.numpy import save_file
 
-        tensors: dict[str, NDArray[np.generic]] = {}
+        tensors: dict[str, NDArray[np.float32]] = {}
         for name, grid in self.grids.items():
-            tensors[f"scale/{name}"] = np.ascontiguousarray(grid.scale)
-            tensors[f"shift/{name}"] = np.ascontiguousarray(grid.shift)
-            tensors[f"zero_point/{name}"] = np.array([grid.zero_point], dtype=np.int64)
+            tensors[f"scale/{name}"] = grid.scale.astype(np.float32)
+            tensors[f"shift/{name}"] = grid.shift.astype(np.float32)
+            tensors[f"zero_point/{name}"] = np.array([grid.zero_point], dtype=np.float32)
         for name, scale in self.wide.items():
-            tensors[f"wide/{name}"] = np.array([scale], dtype=np.float64)
+            tensors[f"wide/{name}"] = np.array([scale], dtype=np.float32)
         save_file(tensors, path)
 
     @staticmethod
@@ -88,8 +94,8 @@ class Scales:
         names = [key.removeprefix("scale/") for key in tensors if key.startswith("scale/")]
         grids = {
             name: Grid(
-                scale=tensors[f"scale/{name}"],
-                shift=tensors[f"shift/{name}"],
+                scale=tensors[f"scale/{name}"].astype(np.float64),
+                shift=tensors[f"shift/{name}"].astype(np.float64),
                 zero_point=int(tensors[f"zero_point/{name}"][0]),
             )
             for name in names

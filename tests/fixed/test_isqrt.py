@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pyqrt import ops
+
+from pyqrt import ModelError, ops
 
 LIMIT = 1 << 62
 
@@ -49,7 +50,7 @@ def test_any(value: int) -> None:
 
 
 def test_limits() -> None:
-    with pytest.raises(ops.ModelError, match="v"):
+    with pytest.raises(ModelError, match="v"):
         ops.isqrt(np.array([LIMIT], np.uint64))
     with pytest.raises(TypeError, match="v"):
         ops.isqrt(np.array([4], np.int64))

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+
 from oracle import fixed as oracle
 from oracle.exact import Exact
-from pyqrt import ops
+from pyqrt import ModelError, ops
 
 Int32 = NDArray[np.int32]
 
@@ -91,7 +92,7 @@ def test_broadcast() -> None:
     ],
 )
 def test_limits(acc: int, multiplier: int, shift: int, words: str) -> None:
-    with pytest.raises(ops.ModelError, match=words):
+    with pytest.raises(ModelError, match=words):
         ops.requantize(*(np.array([value], np.int32) for value in (acc, multiplier, shift)))
 
 
@@ -99,5 +100,5 @@ def test_wrong_dtypes_and_shapes() -> None:
     good = np.full(3, 2**30, np.int32)
     with pytest.raises(TypeError, match="acc"):
         ops.requantize(good.astype(np.int64), good, np.full(3, 33, np.int32))
-    with pytest.raises(ops.ModelError, match="multiplier"):
+    with pytest.raises(ModelError, match="multiplier"):
         ops.requantize(good, np.full(2, 2**30, np.int32), np.full(3, 33, np.int32))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from oracle import attention as oracle
-from pyqrt import ops
 
 from ops.harness import check, packed_offsets, random_s8, signs, strided
+from oracle import attention as oracle
+from pyqrt import ModelError, ops
 
 Case = dict[str, Any]
 
@@ -150,8 +151,9 @@ def test_columns_of_one_array(head_dim: int) -> None:
     case = make_case(13, [33, 5], 2, head_dim)
     width = 2 * head_dim
     together = strided(np.concatenate([case["query"], case["key"], case["value"]], axis=1), margin=5)
-    parts = {name: together[:, i * width : (i + 1) * width] for i, name in enumerate(("query", "key", "value"))}
-    check_case(case | parts)
+    for i, name in enumerate(("query", "key", "value")):
+        case[name] = together[:, i * width : (i + 1) * width]
+    check_case(case)
 
 
 def test_a_sequence_alone_or_among_others() -> None:
@@ -160,7 +162,7 @@ def test_a_sequence_alone_or_among_others() -> None:
     offsets = case["offsets"]
     for variant in ops.variants("attention"):
         together = ops.attention(**case, variant=variant)
-        for begin, end in zip(offsets, offsets[1:], strict=False):
+        for begin, end in pairwise(offsets):
             alone = {name: case[name][begin:end] for name in ("query", "key", "value")}
             alone["offsets"] = np.array([0, end - begin], np.int32)
             assert np.array_equal(ops.attention(**(case | alone), variant=variant), together[begin:end])
@@ -181,7 +183,7 @@ def test_any_case(lengths: list[int], heads: int, head_dim: int, extreme: bool, 
     check_case(make_case(seed, lengths, heads, head_dim, extreme))
 
 
-def _bad(change: Case, words: str, error: type[Exception] = ops.ModelError) -> Any:
+def _bad(change: Case, words: str, error: type[Exception] = ModelError) -> Any:
     return pytest.param(change, words, error, id=f"{'-'.join(change)}: {words}")
 
 
@@ -235,11 +237,11 @@ def test_bad_arguments(change: Case, words: str, error: type[Exception]) -> None
 
 def test_heads_too_wide() -> None:
     wide = np.zeros((1, 1025), np.int8)
-    with pytest.raises(ops.ModelError, match="1024"):
+    with pytest.raises(ModelError, match="1024"):
         ops.attention(wide, wide, wide, _i32(0, 1), _i32(1), _i32(2**13), _i32(0))
 
 
 def test_sequence_too_long() -> None:
     tall = np.zeros((65537, 1), np.int8)
-    with pytest.raises(ops.ModelError, match="65536"):
+    with pytest.raises(ModelError, match="65536"):
         ops.attention(tall, tall, tall, _i32(0, 65537), _i32(1), _i32(2**13), _i32(0))

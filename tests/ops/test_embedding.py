@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from oracle import embedding as oracle
-from pyqrt import ops
 
 from ops.harness import WIDTHS, check, random_s8, signs
+from oracle import embedding as oracle
+from pyqrt import ModelError, ops
 
 Table = tuple[Any, Any, Any]
 
@@ -82,19 +82,19 @@ _DATA, _SCALE, _INDEX = np.zeros((3, 4), np.int8), np.ones(3, np.int16), np.zero
 @pytest.mark.parametrize(
     ("tables", "shift", "words", "error"),
     [
-        ([], 1, "table", ops.ModelError),
-        ([(_DATA, _SCALE, _INDEX)] * 5, 1, "table", ops.ModelError),
-        ([(_DATA, _SCALE, _INDEX)], 0, "shift", ops.ModelError),
-        ([(_DATA, _SCALE, _INDEX)], 31, "shift", ops.ModelError),
+        ([], 1, "table", ModelError),
+        ([(_DATA, _SCALE, _INDEX)] * 5, 1, "table", ModelError),
+        ([(_DATA, _SCALE, _INDEX)], 0, "shift", ModelError),
+        ([(_DATA, _SCALE, _INDEX)], 31, "shift", ModelError),
         ([(_DATA.astype(np.int16), _SCALE, _INDEX)], 1, "data", TypeError),
-        ([(np.full((3, 4), -128, np.int8), _SCALE, _INDEX)], 1, "data", ops.ModelError),
-        ([(_DATA, np.full(3, -1, np.int16), _INDEX)], 1, "multiplier", ops.ModelError),
-        ([(_DATA, np.ones(2, np.int16), _INDEX)], 1, "multiplier", ops.ModelError),
-        ([(_DATA, _SCALE, np.array([0, 3], np.int32))], 1, "index", ops.ModelError),
-        ([(_DATA, _SCALE, np.array([-1, 0], np.int32))], 1, "index", ops.ModelError),
+        ([(np.full((3, 4), -128, np.int8), _SCALE, _INDEX)], 1, "data", ModelError),
+        ([(_DATA, np.full(3, -1, np.int16), _INDEX)], 1, "multiplier", ModelError),
+        ([(_DATA, np.ones(2, np.int16), _INDEX)], 1, "multiplier", ModelError),
+        ([(_DATA, _SCALE, np.array([0, 3], np.int32))], 1, "index", ModelError),
+        ([(_DATA, _SCALE, np.array([-1, 0], np.int32))], 1, "index", ModelError),
         ([(_DATA, _SCALE, np.zeros(2, np.int64))], 1, "index", TypeError),
-        ([(_DATA, _SCALE, _INDEX), (_DATA, _SCALE, np.zeros(3, np.int32))], 1, "index", ops.ModelError),
-        ([(_DATA, _SCALE, _INDEX), (np.zeros((3, 5), np.int8), _SCALE, _INDEX)], 1, "data", ops.ModelError),
+        ([(_DATA, _SCALE, _INDEX), (_DATA, _SCALE, np.zeros(3, np.int32))], 1, "index", ModelError),
+        ([(_DATA, _SCALE, _INDEX), (np.zeros((3, 5), np.int8), _SCALE, _INDEX)], 1, "data", ModelError),
     ],
 )
 def test_bad_arguments(tables: list[Table], shift: int, words: str, error: type[Exception]) -> None:

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from oracle import linear as oracle
-from pyqrt import ops
 
 from ops.harness import WIDTHS, check, log2_ratio, random_s8, random_s16, signs, strided
+from oracle import linear as oracle
+from pyqrt import ModelError, ops
 
 EPILOGUES = tuple(oracle.OUTPUT_TYPE)
 ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 12, 13, 15, 16, 17, 31, 32, 33, 47, 48, 49, 65, 97)
@@ -69,7 +69,10 @@ def make_case(
     if epilogue in ("requantize_s8", "gelu_s8"):
         case["zero_point"] = int(rng.integers(-127, 128))
     if epilogue == "gelu_s8":
-        case |= {"gelu_multiplier": random_s16(rng, n) & np.int16(0x7FFF), "gelu_shift": int(rng.integers(15, 22))}
+        case |= {
+            "gelu_multiplier": random_s16(rng, n) & np.int16(0x7FFF),
+            "gelu_shift": int(rng.integers(15, 22)),
+        }
     if epilogue == "residual_s16":
         case |= {
             "residual": random_s16(rng, m, n),
@@ -214,8 +217,15 @@ def test_longer_per_channel_arrays() -> None:
     sums = np.pad(weight.sum(axis=1, dtype=np.int32), (0, 13))
     for variant in ops.variants("linear"):
         actual = ops.linear(
-            case["input"], ops.pack_weight(weight), sums, out_features=19, epilogue="gelu_s8",
-            zero_point=case["zero_point"], gelu_shift=case["gelu_shift"], variant=variant, **padded,
+            case["input"],
+            ops.pack_weight(weight),
+            sums,
+            out_features=19,
+            epilogue="gelu_s8",
+            zero_point=case["zero_point"],
+            gelu_shift=case["gelu_shift"],
+            variant=variant,
+            **padded,
         )
         assert np.array_equal(actual, expected)
 
@@ -241,7 +251,7 @@ def test_any_case(m: int, k: int, n: int, epilogue: str, wide: bool, extreme: bo
     check_case(make_case(seeded(seed), m, k, n, epilogue, wide, extreme))
 
 
-def _bad(change: Case, words: str, error: type[Exception] = ops.ModelError) -> Any:
+def _bad(change: Case, words: str, error: type[Exception] = ModelError) -> Any:
     return pytest.param(change, words, error, id=f"{'-'.join(change)}: {words}")
 
 
@@ -317,7 +327,7 @@ def test_bad_arguments(change: Case, words: str, error: type[Exception]) -> None
 
 def test_too_many_inputs() -> None:
     weight = np.zeros((1, 16385, 16, 4), np.int8)
-    with pytest.raises(ops.ModelError, match="65536"):
+    with pytest.raises(ModelError, match="65536"):
         ops.linear(
             np.zeros((1, 65540), np.int8), weight, np.zeros(1, np.int32), np.zeros(1, np.int32),
             np.full(1, 2**30, np.int32), np.full(1, 33, np.int32), out_features=1,

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
-from oracle import normalize as oracle
-from pyqrt import ops
 
 from ops.harness import WIDTHS, check, random_s16, strided
+from oracle import normalize as oracle
+from pyqrt import ModelError, ops
 
 
 def check_rows(input: NDArray[np.int16]) -> None:
@@ -49,7 +49,10 @@ def test_no_rows() -> None:
     check_rows(np.zeros((0, 5), np.int16))
 
 
-@given(arrays(np.int16, st.tuples(st.integers(1, 4), st.integers(1, 140)), elements=st.integers(-32767, 32767)))
+SHAPES = st.tuples(st.integers(1, 4), st.integers(1, 140))
+
+
+@given(arrays(np.int16, SHAPES, elements=st.integers(-32767, 32767)))
 def test_any_rows(input: NDArray[np.int16]) -> None:
     check_rows(input)
 
@@ -64,10 +67,10 @@ def test_unit_length() -> None:
     ("input", "words", "error"),
     [
         (np.zeros((2, 4), np.int32), "input", TypeError),
-        (np.full((2, 4), -32768, np.int16), "input", ops.ModelError),
-        (np.zeros((2, 0), np.int16), "input", ops.ModelError),
-        (np.zeros((1, 65537), np.int16), "65536", ops.ModelError),
-        (np.zeros(4, np.int16), "input", ops.ModelError),
+        (np.full((2, 4), -32768, np.int16), "input", ModelError),
+        (np.zeros((2, 0), np.int16), "input", ModelError),
+        (np.zeros((1, 65537), np.int16), "65536", ModelError),
+        (np.zeros(4, np.int16), "input", ModelError),
     ],
 )
 def test_bad_arguments(input: Any, words: str, error: type[Exception]) -> None:

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from oracle import pool as oracle
-from pyqrt import ops
 
 from ops.harness import WIDTHS, check, packed_offsets, random_s16, strided
+from oracle import pool as oracle
+from pyqrt import ModelError, ops
 
 KINDS = ("mean", "first")
 
@@ -78,12 +78,12 @@ _ROWS = np.zeros((4, 3), np.int16)
     ("input", "offsets", "kind", "words", "error"),
     [
         (_ROWS.astype(np.int8), [0, 4], "mean", "input", TypeError),
-        (np.full((4, 3), -32768, np.int16), [0, 4], "mean", "input", ops.ModelError),
-        (_ROWS, [0, 5], "mean", "offsets", ops.ModelError),
-        (_ROWS, [2, 1], "mean", "offsets|length", ops.ModelError),
-        (_ROWS, [], "mean", "offsets", ops.ModelError),
-        (_ROWS, [0, 4], "max", "kind", ops.ModelError),
-        (np.zeros((65537, 1), np.int16), [0, 65537], "mean", "65536", ops.ModelError),
+        (np.full((4, 3), -32768, np.int16), [0, 4], "mean", "input", ModelError),
+        (_ROWS, [0, 5], "mean", "offsets", ModelError),
+        (_ROWS, [2, 1], "mean", "offsets|length", ModelError),
+        (_ROWS, [], "mean", "offsets", ModelError),
+        (_ROWS, [0, 4], "max", "kind", ModelError),
+        (np.zeros((65537, 1), np.int16), [0, 65537], "mean", "65536", ModelError),
     ],
 )
 def test_bad_arguments(input: Any, offsets: list[int], kind: str, words: str, error: type[Exception]) -> None:

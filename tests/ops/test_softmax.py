@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
-from oracle import softmax as oracle
-from pyqrt import ops
 
 from ops.harness import WIDTHS, check, strided
+from oracle import softmax as oracle
+from pyqrt import ModelError, ops
 
 TOP = 2**30 - 1
 MULTIPLIERS = (1, 2, 65535, 65536, 65537, 123457, 2**20 + 1, 2**28, 2**31 - 1, 2**31, 2**32 - 2, 2**32 - 1)
@@ -111,14 +111,14 @@ def test_properties(row: list[int], multiplier: int) -> None:
     ("score", "multiplier", "words", "error"),
     [
         (np.zeros((2, 3), np.int64), 1, "score", TypeError),
-        (np.zeros(3, np.int32), 1, "score", ops.ModelError),
-        (np.full((2, 3), 2**30, np.int32), 1, "score", ops.ModelError),
-        (np.full((2, 3), -(2**30), np.int32), 1, "score", ops.ModelError),
-        (np.zeros((1, 65537), np.int32), 1, "65536", ops.ModelError),
-        (np.zeros((2, 3), np.int32), 0, "multiplier", ops.ModelError),
-        (np.zeros((2, 3), np.int32), 2**32, "multiplier", ops.ModelError),
+        (np.zeros(3, np.int32), 1, "score", ModelError),
+        (np.full((2, 3), 2**30, np.int32), 1, "score", ModelError),
+        (np.full((2, 3), -(2**30), np.int32), 1, "score", ModelError),
+        (np.zeros((1, 65537), np.int32), 1, "65536", ModelError),
+        (np.zeros((2, 3), np.int32), 0, "multiplier", ModelError),
+        (np.zeros((2, 3), np.int32), 2**32, "multiplier", ModelError),
         (np.zeros((2, 3), np.int32), 1.5, "multiplier", TypeError),
-        (np.zeros((2, 6), np.int32)[:, ::2], 1, "score", ops.ModelError),
+        (np.zeros((2, 6), np.int32)[:, ::2], 1, "score", ModelError),
     ],
 )
 def test_bad_arguments(score: Any, multiplier: Any, words: str, error: type[Exception]) -> None:

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pyqrt import ops
 
 from ops.harness import OPS, difference, random_s8, random_s16
 from ops.test_attention import make_case as attention_case
-from ops.test_linear import make_case as linear_case
 from ops.test_linear import kernel as linear_kernel
+from ops.test_linear import make_case as linear_case
+from pyqrt import ModelError, ops
 
 KERNEL_LISTS = Path(__file__).parents[2] / "csrc" / "ops"
 CPU_FLAGS = {
@@ -39,21 +39,21 @@ def test_every_variant_the_cpu_runs_is_offered(op: str) -> None:
         pytest.skip("needs an x86 CPU's flags in /proc/cpuinfo")
     if not KERNEL_LISTS.is_dir():
         pytest.skip("needs the C++ sources beside the tests")
-    listed = re.findall(r"^PYQRT_KERNEL\((\w+),", (KERNEL_LISTS / op / "kernels.inc").read_text(), re.MULTILINE)
+    kernels = (KERNEL_LISTS / op / "kernels.inc").read_text()
+    listed = re.findall(r"^PYQRT_KERNEL\((\w+),", kernels, re.MULTILINE)
     line = re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     flags = set(line.group(1).split()) if line else set()
     assert ops.variants(op) == [name for name in listed if CPU_FLAGS.get(name, set()) <= flags]
 
 
 def test_unknown_op() -> None:
-    with pytest.raises(ops.ModelError, match="convolution"):
+    with pytest.raises(ModelError, match="convolution"):
         ops.variants("convolution")
 
 
 def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", code], env=os.environ | environment, capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
 
 
 SMALL_CALL = "import numpy as np, pyqrt.ops as o; o.normalize(np.ones((1, 3), np.int16)); "
@@ -90,6 +90,7 @@ LAYERNORM = {
     "shift16": 12,
 }
 TABLE = (random_s8(RNG, 6, 18), random_s16(RNG, 6) & np.int16(0x7FFF), np.array([0, 5, 2], np.int32))
+SCORES = RNG.integers(-9999, 9999, (3, 30)).astype(np.int32)
 OFFSETS = np.array([0, 2, 5], np.int32)
 
 
@@ -112,7 +113,7 @@ def linear_arguments() -> dict[str, Any]:
 CALLS: dict[str, tuple[Any, Any]] = {
     "linear": (ops.linear, linear_arguments()),
     "attention": (ops.attention, ATTENTION),
-    "softmax": (ops.softmax, {"score": RNG.integers(-9999, 9999, (3, 30)).astype(np.int32), "multiplier": 99999}),
+    "softmax": (ops.softmax, {"score": SCORES, "multiplier": 99999}),
     "gelu": (ops.gelu, {"input": GELU[0], "multiplier": GELU[1], "shift": 20}),
     "layernorm": (ops.layernorm, LAYERNORM),
     "embedding": (ops.embedding, {"tables": [TABLE], "shift": 8}),
@@ -155,9 +156,9 @@ def test_torch_views() -> None:
     torch = pytest.importorskip("torch")
     rows = torch.from_numpy(random_s16(RNG, 6, 30))
     assert torch.equal(ops.normalize(rows[:, 5:22]), ops.normalize(rows[:, 5:22].contiguous()))
-    with pytest.raises(ops.ModelError, match="input"):
+    with pytest.raises(ModelError, match="input"):
         ops.normalize(rows.T)
     with pytest.raises(TypeError, match="input"):
         ops.normalize(rows.float())
-    with pytest.raises((ops.ModelError, TypeError), match="input"):
+    with pytest.raises((ModelError, TypeError), match="input"):
         ops.normalize([[1, 2]])

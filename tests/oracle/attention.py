@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,7 @@ def attention(
     d = query.shape[1] // heads
     edges = [int(edge) for edge in np.ravel(offsets)]
     output = np.zeros(query.shape, np.int8)
-    for begin, end in zip(edges, edges[1:], strict=False):
+    for begin, end in pairwise(edges):
         for head in range(heads if end > begin else 0):
             part = (slice(begin, end), slice(head * d, head * d + d))
             scores = budget("S", Exact(query[part]).matmul(Exact(key[part].T)), 25)

@@ -27,8 +27,8 @@ def budget(name: str, value: Integers, bits: int, signed: bool = True) -> Intege
     """
     if isinstance(value, Exact) and value.values.size == 0:
         return value
-    return within(name, value, Interval(-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed
-                  else Interval(0, (1 << bits) - 1))
+    half = 1 << (bits - 1)
+    return within(name, value, Interval(-half, half - 1) if signed else Interval(0, 2 * half - 1))
 
 
 def within(name: str, value: Integers, allowed: Interval) -> Integers:

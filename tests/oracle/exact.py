@@ -105,23 +105,23 @@ class Exact:
             return Interval(0, 0)
         return Interval(int(self.values.min()), int(self.values.max()))
 
-    def to(self, dtype: type[np.generic]) -> NDArray[Any]:
+    def to(self, dtype: type[np.integer[Any]]) -> NDArray[Any]:
         """A numpy array of `dtype`. Raises OverflowError when an element does not fit."""
         info, extent = np.iinfo(dtype), self.extent()
         if not Interval(int(info.min), int(info.max)).contains(extent):
             raise OverflowError(f"{extent} does not fit {np.dtype(dtype)}")
         return self.values.astype(dtype)
 
-    def _apply(
-        self, other: Integers, function: Callable[[Any, Any], Any], swapped: bool = False
-    ) -> Exact:
+    def _apply(self, other: Integers, function: Callable[[Any, Any], Any], swapped: bool = False) -> Exact:
         left, right = self, exact(other)
         if swapped:
             left, right = right, left
-        small_shift = function not in (operator.lshift, operator.rshift) or right.extent().fits(6, signed=False)
-        if small_shift and function(left.extent(), right.extent()).fits(64):
-            if left.values.dtype != object and right.values.dtype != object:
-                return Exact(function(left.values, right.values))
+        shifts = function in (operator.lshift, operator.rshift)
+        small = left.values.dtype == right.values.dtype == np.int64 and (
+            not shifts or right.extent().fits(6, signed=False)
+        )
+        if small and function(left.extent(), right.extent()).fits(64):
+            return Exact(function(left.values, right.values))
         return Exact(np.asarray(function(left.values.astype(object), right.values.astype(object)), object))
 
     def __add__(self, other: Integers) -> Exact:

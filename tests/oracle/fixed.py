@@ -48,7 +48,8 @@ def requantize(acc: Integers, multiplier: Integers, shift: Integers) -> Integers
     room = 33 - shift
     left = Exact(np.maximum(room.values, 0)) if isinstance(room, Exact) else max(0, room)
     budget("acc << left", acc << left, 32)
-    return budget("requantized", rshr(acc * multiplier, shift, "acc * multiplier", 64), 30)
+    rounded = rshr(acc * multiplier, shift, "acc * multiplier", 64)
+    return within("requantized", rounded, Interval.symmetric(1 << 29))
 
 
 def mulr(a: Integers, b: Integers) -> Integers:

@@ -87,15 +87,19 @@ def layernorm(
     return out8, out16
 
 
+def _most_variable(n: int) -> int:
+    """The largest n S2 - S1^2, the sum over pairs of (q_a - q_b)^2: half the values at either end."""
+    return (n // 2) * ((n + 1) // 2) * (2 * MAX_S16) ** 2
+
+
 def _buckets(n: int, epsilon: int) -> Iterator[tuple[Interval, int]]:
     """All positive values N takes, cut by e, with the largest N - epsilon of the bucket.
 
-    n S2 - S1^2 is a sum over pairs of (q_a - q_b)^2: 0, or at least n - 1 (one value off by one),
-    at most floor(n/2) ceil(n/2) * 65534^2 (half the values at either end).
+    n S2 - S1^2 is 0, or at least n - 1 (one value off by one).
     """
     if epsilon:
         yield Interval(epsilon, epsilon), 0
-    least, most = n - 1, (n // 2) * ((n + 1) // 2) * (2 * MAX_S16) ** 2
+    least, most = n - 1, _most_variable(n)
     for e in range(1, 31):
         low, high = max(1 << (2 * e - 2), least + epsilon), min((1 << 2 * e) - 1, most + epsilon)
         if n > 1 and low <= high:
@@ -126,14 +130,16 @@ def worst_case(
         budget("S2", Interval(0, MAX_S16**2 * n), 64)
         budget("n * S2", Interval(0, MAX_S16**2 * n * n), 64)
         rounded_mean(INT16_VALUES * n, n)
+        budget("N", Interval(epsilon, epsilon + _most_variable(n)), 63, signed=False)
         for spread, variable in _buckets(n, epsilon):
-            budget("N", spread, 63, signed=False)
             # mu is within 1/2 of the mean; a constant row has no deviation at all.
             reach = (2 * (math.isqrt(variable * (n - 1)) + 1) + n) // (2 * n) if variable else 0
             largest = min(2 * MAX_S16, reach)
             deviation = budget("q - mu", Interval.symmetric(largest), 17)
             (e, i_high, k_high), (_, i_low, k_low) = (
-                inverse_deviation(spread.low, n), inverse_deviation(spread.high, n))
+                inverse_deviation(spread.low, n),
+                inverse_deviation(spread.high, n),
+            )
             for k in range(k_low, k_high + 1):
                 i = Interval(i_low if k == k_low else 1 << 13, i_high if k == k_high else (1 << 14) - 1)
                 normalise(deviation, within("i", i, Interval(1 << 13, (1 << 14) - 1)), n, e, k)

@@ -26,7 +26,8 @@ OUTPUT_TYPE: dict[str, Any] = {
 def unpack_weight(packed: NDArray[np.int8], n: int, k: int) -> NDArray[np.int8]:
     """[ceil(n/16), ceil(k/4), 16, 4] blocks back to the [n, k] matrix."""
     blocks, groups = packed.shape[:2]
-    return packed.transpose(0, 2, 1, 3).reshape(blocks * 16, groups * 4)[:n, :k]
+    weight: NDArray[np.int8] = packed.transpose(0, 2, 1, 3).reshape(blocks * 16, groups * 4)
+    return weight[:n, :k]
 
 
 def accumulate(total: Integers, bias: Integers, wide: bool, pre_shift: int) -> Integers:
@@ -130,7 +131,6 @@ def worst_case(
     with record() as proven:
         for b, m, s, g in sorted({tuple(map(int, row)) for row in zip(*map(np.ravel, columns), strict=True)}):
             acc = accumulate(total, b, wide, pre_shift)
-            finish(
-                acc, m, s, epilogue, zero_point, g, gelu_shift, INT16_VALUES, residual_multiplier, residual_shift
-            )
+            skip = (INT16_VALUES, residual_multiplier, residual_shift)
+            finish(acc, m, s, epilogue, zero_point, g, gelu_shift, *skip)
     return proven

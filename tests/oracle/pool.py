@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -14,7 +16,7 @@ def pool(input: NDArray[np.int16], offsets: ArrayLike, *, kind: str = "mean") ->
     """[sequences, width] from [tokens, width]; an empty sequence gives zeros."""
     edges = [int(edge) for edge in np.ravel(offsets)]
     output = np.zeros((len(edges) - 1, input.shape[1]), np.int16)
-    for row, (begin, end) in enumerate(zip(edges, edges[1:], strict=False)):
+    for row, (begin, end) in enumerate(pairwise(edges)):
         if end > begin and kind == "first":
             output[row] = input[begin]
         elif end > begin and kind == "mean":

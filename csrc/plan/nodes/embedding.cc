@@ -44,6 +44,18 @@ class Embedding final : public Node {
                     [&](Range rows, int) { kernel_.run(args, rows); });
   }
 
+  void verify() const override {
+    for (int t = 0; t < args_.tables; ++t) {
+      const int8_t* data = args_.table[t].data;
+      for (int64_t i = 0; i < rows_[t] * args_.width; ++i) {
+        if (data[i] < -fixed::kMaxS8) {
+          throw Error("row " + std::to_string(i / args_.width) + " of table " + std::to_string(t) +
+                      " holds " + std::to_string(data[i]) + ", outside [-127, 127]");
+        }
+      }
+    }
+  }
+
  private:
   enum class Index : uint8_t { kWord, kPosition, kType };
 
@@ -58,12 +70,14 @@ class Embedding final : public Node {
       table.data += int64_t{position_offset_} * args_.width;
       table.multiplier += position_offset_;
     }
+    rows_[args_.tables - 1] = rows - (index == Index::kPosition ? position_offset_ : 0);
     report.weight_bytes += rows * args_.width;
   }
 
   const Kernel<EmbeddingKernel>& kernel_;
   EmbeddingArgs args_;
   Index index_[kMaxEmbeddingTables] = {};
+  int64_t rows_[kMaxEmbeddingTables] = {};  // that an index can reach
   int32_t position_offset_ = 0;
   int output_ = -1;
 };

@@ -1,0 +1,104 @@
+"""No bit of an output depends on order, neighbours, batch size, threads or instruction set."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+from tiny_encoders import mixed_lengths, packed, random_sequences, rows_of, tiny_configurations, tiny_encoder, tiny_program
+
+from pyqrt import _runtime
+from pyqrt.program import Program
+from pyqrt.quantize.texts import Encoded
+
+NUMBERS = [number for name, number in tiny_configurations() if name == "bert"]
+SUPPORTED = [isa["name"] for isa in _runtime.isas() if isa["supported"]]
+
+
+def outputs(model: _runtime.Model, program: Program, sequences: list[Encoded], threads: int = 1) -> list[bytes]:
+    """The output rows of each sequence, as bytes."""
+    ids, offsets, types = packed(sequences)
+    (values,) = _runtime.Session(model, threads).run(ids, offsets, types)
+    rows = program.buffers[program.outputs[0].buffer].rows
+    return [part.tobytes() for part in rows_of(values, offsets, rows)]
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_order_neighbours_threads_and_variants_change_no_byte(number: int) -> None:
+    program, tensors = tiny_program(number)
+    encoder = tiny_encoder("bert", number)
+    sequences = random_sequences(encoder, mixed_lengths(encoder, 9) * 3, seed=4)
+    reference = _runtime.Model(program.to_dict(), tensors, "reference")
+    alone = [outputs(reference, program, [s])[0] for s in sequences]
+    assert len(set(alone)) > len(alone) // 3  # different sequences do differ
+    order = np.random.RandomState(5).permutation(len(sequences))
+    for isa in SUPPORTED:
+        model = _runtime.Model(program.to_dict(), tensors, isa)
+        for threads in (1, 2, 3, 7):
+            assert outputs(model, program, sequences, threads) == alone, (isa, threads)
+        shuffled = outputs(model, program, [sequences[i] for i in order], 2)
+        assert shuffled == [alone[i] for i in order], isa
+
+
+def test_a_batch_of_many_passes_equals_its_sequences() -> None:
+    program, tensors = tiny_program(0)
+    encoder = tiny_encoder("bert", 0)
+    sequences = random_sequences(encoder, mixed_lengths(encoder, 24) * 12, seed=6)
+    assert sum(len(s.ids) for s in sequences) > 3 * 1024  # tokens of a pass
+    model = _runtime.Model(program.to_dict(), tensors)
+    alone = [outputs(model, program, [s])[0] for s in sequences]
+    assert outputs(model, program, sequences, 2) == alone
+
+
+def test_an_empty_batch_gives_empty_outputs() -> None:
+    program, tensors = tiny_program(0)
+    session = _runtime.Session(_runtime.Model(program.to_dict(), tensors), 2)
+    (values,) = session.run(np.zeros(0, np.int32), np.zeros(1, np.int32))
+    assert values.shape == (0, 32)
+
+
+def test_missing_types_are_zeros() -> None:
+    program, tensors = tiny_program(0)
+    session = _runtime.Session(_runtime.Model(program.to_dict(), tensors), 1)
+    ids, offsets, types = packed(random_sequences(tiny_encoder(), [5, 3]))
+    (implied,) = session.run(ids, offsets)
+    (stated,) = session.run(ids, offsets, np.zeros_like(types))
+    (other,) = session.run(ids, offsets, np.ones_like(types))
+    assert implied.tobytes() == stated.tobytes() != other.tobytes()
+
+
+def test_sessions_on_many_threads_and_one_session_on_many_threads_agree() -> None:
+    program, tensors = tiny_program(3)
+    model = _runtime.Model(program.to_dict(), tensors)
+    batches = [packed(random_sequences(tiny_encoder("bert", 3), [1 + i % 20, 7], seed=i)) for i in range(40)]
+    shared = _runtime.Session(model, 2)
+    expected = [shared.run(*batch)[0].tobytes() for batch in batches]
+    failures: list[int] = []
+
+    def work(session: _runtime.Session) -> None:
+        for i, batch in enumerate(batches):
+            if session.run(*batch)[0].tobytes() != expected[i]:
+                failures.append(i)
+
+    sessions = [shared, shared, _runtime.Session(model, 1), _runtime.Session(model, 2)]
+    threads = [threading.Thread(target=work, args=(session,)) for session in sessions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+def test_working_memory_is_allocated_once() -> None:
+    program, tensors = tiny_program(0)
+    session = _runtime.Session(_runtime.Model(program.to_dict(), tensors), 2)
+    encoder = tiny_encoder()
+    workloads = [packed(random_sequences(encoder, lengths)) for lengths in ([24] * 42, [1], [3, 24, 7] * 30)]
+    for workload in workloads:
+        session.run(*workload)
+    warm = session.arena_bytes
+    assert warm > 0
+    for workload in workloads * 2:
+        session.run(*workload)
+        assert session.arena_bytes == warm
