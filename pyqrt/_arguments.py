@@ -31,18 +31,20 @@ def view(name: str, array: Array, *dtypes: DTypeLike) -> NDArray[Any]:
 
     Raises TypeError unless it is an array of one of `dtypes`; ModelError when it is not on the CPU.
     """
-    if not isinstance(array, np.ndarray):
-        if not hasattr(array, "__dlpack__"):
-            raise TypeError(f"{name} must be a numpy array or a torch CPU tensor, not {type(array).__name__}")
+    if isinstance(array, np.ndarray):
+        result: NDArray[Any] = array
+    elif not hasattr(array, "__dlpack__"):
+        raise TypeError(f"{name} must be a numpy array or a torch CPU tensor, not {type(array).__name__}")
+    else:
         try:
-            array = np.from_dlpack(array)
+            result = np.from_dlpack(array)
         except (BufferError, RuntimeError, TypeError, ValueError) as error:
             raise ModelError(f"{name} cannot be read in place ({error}); give a CPU array") from error
     wanted = [np.dtype(dtype) for dtype in dtypes]
-    if array.dtype not in wanted:
+    if result.dtype not in wanted:
         names = " or ".join(dtype.name for dtype in wanted)
-        raise TypeError(f"{name} must be {names}, not {array.dtype}; convert it first")
-    return array
+        raise TypeError(f"{name} must be {names}, not {result.dtype}; convert it first")
+    return result
 
 
 def matrix(

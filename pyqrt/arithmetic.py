@@ -22,14 +22,17 @@ def requantize(acc: Array, multiplier: Array, shift: Array) -> Array:
     factors = check_range("multiplier", view("multiplier", multiplier, np.int32), 2**30, 2**31 - 1)
     shifts = check_range("shift", view("shift", shift, np.int32), 26, 62)
     try:
-        flat = [np.broadcast_to(a, values.shape).reshape(-1) for a in (values, factors, shifts)]
+        value, factor, places = (
+            np.ascontiguousarray(np.broadcast_to(a, values.shape)).reshape(-1)
+            for a in (values, factors, shifts)
+        )
     except ValueError as error:
         raise ModelError(
             f"multiplier {factors.shape} and shift {shifts.shape} do not broadcast to acc {values.shape}"
         ) from error
-    check_budget("acc at position", np.abs(flat[0].astype(np.int64)), flat[2])
-    output = np.empty(flat[0].shape, np.int32)
-    _ops.requantize(flat[0], *(np.ascontiguousarray(a) for a in flat[1:]), output)
+    check_budget("acc at position", np.abs(value.astype(np.int64)), places)
+    output = np.empty(value.shape, np.int32)
+    _ops.requantize(value, factor, places, output)
     return like(acc, output.reshape(values.shape))
 
 

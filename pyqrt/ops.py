@@ -301,7 +301,7 @@ def layernorm(
     if gain8 is None and gain16 is None:
         raise ModelError("gain8 and gain16 are both missing; give one of them, or both")
 
-    def affine(suffix: str, gain: Array | None, bias: Array | None) -> tuple[Any, Any]:
+    def affine(suffix: str, gain: Array | None, bias: Array | None, shift: int) -> tuple[Any, Any]:
         if (gain is None) != (bias is None):
             raise ModelError(f"gain{suffix} and bias{suffix} come together; one of them is missing")
         if gain is None:
@@ -309,10 +309,14 @@ def layernorm(
         gains = vector(f"gain{suffix}", gain, np.int16, n)
         biases = vector(f"bias{suffix}", bias, np.int32, n)
         check_range(f"gain{suffix}", gains, -_MAX_S16, _MAX_S16)
-        return gains, check_range(f"bias{suffix}", biases, 1 - 2**30, 2**30 - 1)
+        check_range(f"bias{suffix}", biases, 1 - 2**30, 2**30 - 1)
+        half = 1 << (integer(f"shift{suffix}", shift, 1, 30) - 1)
+        worst = _MAX_S16 * np.abs(gains.astype(np.int64)) + np.abs(biases.astype(np.int64)) + half
+        check_range(f"32767 * |gain{suffix}| + |bias{suffix}| + 2^(shift{suffix} - 1)", worst, 0, _MAX_S32)
+        return gains, biases
 
-    gains8, biases8 = affine("8", gain8, bias8)
-    gains16, biases16 = affine("16", gain16, bias16)
+    gains8, biases8 = affine("8", gain8, bias8, shift8)
+    gains16, biases16 = affine("16", gain16, bias16, shift16)
     output8 = None if gains8 is None else np.empty(rows.shape, np.int8)
     output16 = None if gains16 is None else np.empty(rows.shape, np.int16)
     _ops.layernorm(

@@ -1,69 +1,15 @@
-"""What holds for every test: hypothesis without deadlines, and the account of op variants.
-
-A run of the op suite fails when it left out a variant that this CPU supports: a kernel that is
-never compared with the reference must not pass unnoticed.
-"""
+"""What holds for every test: hypothesis without deadlines, and the account of op variants."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import hypothesis
 import pytest
 
 from ops import harness
+from ops.variant_account import VariantAccount
 
 hypothesis.settings.register_profile("pyqrt", deadline=None, max_examples=150, print_blob=True)
 hypothesis.settings.load_profile("pyqrt")
-
-OP_TESTS = Path(__file__).parent / "ops"
-
-
-class VariantAccount:
-    """Decides which ops a run had to cover, and compares with `harness.covered`."""
-
-    def __init__(self) -> None:
-        self.required: set[str] = set()
-        self.partial = False
-
-    @staticmethod
-    def supported(op: str) -> set[str]:
-        return set(harness.variants(op))
-
-    def missing(self) -> dict[str, set[str]]:
-        if self.partial:
-            return {}
-        gaps = {op: self.supported(op) - harness.covered[op] for op in sorted(self.required)}
-        return {op: gap for op, gap in gaps.items() if gap}
-
-    def pytest_deselected(self, items: list[pytest.Item]) -> None:
-        self.partial |= any(OP_TESTS in item.path.parents for item in items)
-
-    def pytest_collection_finish(self, session: pytest.Session) -> None:
-        config = session.config
-        chosen = [str(arg) for arg in config.args]
-        self.partial |= config.option.collectonly or any("::" in arg for arg in chosen)
-        paths = [(config.invocation_params.dir / arg.split("::")[0]).resolve() for arg in chosen]
-        if any(path == OP_TESTS or path in OP_TESTS.parents for path in paths):
-            self.required = set(harness.OPS)
-        else:
-            names = {item.path.stem for item in session.items if item.path.parent == OP_TESTS}
-            self.required = {op for op in harness.OPS if f"test_{op}" in names}
-
-    @pytest.hookimpl(trylast=True)
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        if session.exitstatus == pytest.ExitCode.OK and self.missing():
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        if not self.required:
-            return
-        terminalreporter.section("op variants compared with the oracle")
-        for op in sorted(self.required):
-            ran = [variant for variant in harness.variants(op) if variant in harness.covered[op]]
-            terminalreporter.line(f"{op}: {', '.join(ran) or 'none'}")
-        for op, gap in self.missing().items():
-            terminalreporter.line(f"FAILED {op}: not covered: {', '.join(sorted(gap))}", red=True)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -14,13 +14,13 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).parents[1] / "tests"), str(Path(__file__).parents[1] / "tests/golden")]
 
 from golden_hashes import DEMO_SCALES, HASHES, Built, build_hashes, demo_program, output_hash  # noqa: E402
-from tiny_encoders import tiny_configurations, tiny_program  # noqa: E402
 
 from pyqrt.data import calibration_texts  # noqa: E402
 from pyqrt.quantize.checkpoint import load_checkpoint  # noqa: E402
 from pyqrt.quantize.choose import choose_scales  # noqa: E402
 from pyqrt.quantize.texts import Encoded, pack  # noqa: E402
 from pyqrt.runtime.tokenization import Tokenizer  # noqa: E402
+from tiny_encoders import tiny_configurations, tiny_program  # noqa: E402
 
 
 def calibrate(checkpoint: Path) -> None:

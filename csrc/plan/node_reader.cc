@@ -44,6 +44,7 @@ void NodeReader::fail(const std::string& message) const {
 }
 
 int64_t NodeReader::integer(const std::string& key, int64_t low, int64_t high) const {
+  read_.insert(key);
   const auto found = spec_.attributes.find(key);
   if (found == spec_.attributes.end() || !std::holds_alternative<int64_t>(found->second)) {
     fail("the integer attribute '" + key + "' is missing");
@@ -57,11 +58,21 @@ int64_t NodeReader::integer(const std::string& key, int64_t low, int64_t high) c
 }
 
 std::string NodeReader::text(const std::string& key) const {
+  read_.insert(key);
   const auto found = spec_.attributes.find(key);
   if (found == spec_.attributes.end() || !std::holds_alternative<std::string>(found->second)) {
     fail("the text attribute '" + key + "' is missing");
   }
   return std::get<std::string>(found->second);
+}
+
+void NodeReader::expect_all_read() const {
+  for (const auto& [key, value] : spec_.attributes) {
+    if (read_.count(key) == 0) fail("unknown attribute '" + key + "'");
+  }
+  for (const auto& [role, name] : spec_.tensors) {
+    if (read_.count(role) == 0) fail("unknown tensor '" + role + "'");
+  }
 }
 
 void NodeReader::expect_buffers(std::size_t inputs, std::size_t outputs) const {
@@ -85,6 +96,7 @@ void NodeReader::expect_buffer(const BufferSpec& spec, const char* what, DataTyp
 
 const Tensor& NodeReader::tensor(const std::string& role, DataType dtype,
                                  std::size_t dimensions) const {
+  read_.insert(role);
   const auto name = spec_.tensors.find(role);
   if (name == spec_.tensors.end()) fail("the tensor '" + role + "' is missing");
   const auto found = program_.tensors.find(name->second);

@@ -2,6 +2,7 @@
 // node, the item, the value and the limit.
 #pragma once
 
+#include <set>
 #include <string>
 
 #include "base/cpu_features.h"
@@ -40,6 +41,9 @@ class NodeReader {
   const int16_t* array16(const std::string& role, int64_t count, int64_t low, int64_t high) const;
   const int32_t* array32(const std::string& role, int64_t count, int64_t low, int64_t high) const;
 
+  // What nobody asked for would change nothing, so a file that has it means something else.
+  void expect_all_read() const;
+
   [[noreturn]] void fail(const std::string& message) const;
 
  private:
@@ -51,6 +55,7 @@ class NodeReader {
   const Program& program_;
   const NodeSpec& spec_;
   const Isa isa_;
+  mutable std::set<std::string> read_;  // attributes and roles that were asked for
 };
 
 }  // namespace pyqrt

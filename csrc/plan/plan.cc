@@ -44,7 +44,9 @@ Plan::Plan(Program program, Isa isa) : program_(std::move(program)), isa_(isa) {
   check_buffers();
   nodes_.reserve(program_.nodes.size());
   for (const NodeSpec& spec : program_.nodes) {
-    nodes_.push_back(find_factory(spec)(NodeReader(program_, spec, isa_)));
+    const NodeReader reader(program_, spec, isa_);
+    nodes_.push_back(find_factory(spec)(reader));
+    reader.expect_all_read();
   }
   arena_ = layout_arena(program_);
 }

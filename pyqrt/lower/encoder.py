@@ -20,7 +20,6 @@ from pyqrt.lower.fixed_point import (
     small_multipliers,
 )
 from pyqrt.lower.linear import (
-    GELU_SCALE,
     IntegerInput,
     gelu_s8,
     logits_s32,
@@ -30,6 +29,7 @@ from pyqrt.lower.linear import (
 )
 from pyqrt.nn import Encoder
 from pyqrt.nn.activations import activation
+from pyqrt.nn.encoder import Attention, Layer
 from pyqrt.program import Limits, Program
 from pyqrt.quantize.grids import MAX_S8, Grid, Scales
 
@@ -111,9 +111,7 @@ class _Lowering:
         )
         return self.norm("embeddings.output", embeddings.norm, _Stream(total, sum_scale))
 
-    def norm(
-        self, name: str, norm: nn.LayerNorm, source: _Stream
-    ) -> tuple[IntegerInput | None, _Stream]:
+    def norm(self, name: str, norm: nn.LayerNorm, source: _Stream) -> tuple[IntegerInput | None, _Stream]:
         """A layer norm: int8 on the grid of tap `name`, where it has one, and int16 for the stream."""
         width = self.config.hidden_size
         gamma, beta = _numpy(norm.weight), _numpy(norm.bias)
@@ -136,9 +134,7 @@ class _Lowering:
             gamma / wide / unit, beta / wide
         )
         stream = _Stream(self.builder.buffer("s16", "tokens", width), wide)
-        self.builder.node(
-            "layernorm", name, (source.buffer,), (*outputs, stream.buffer), attributes, tensors
-        )
+        self.builder.node("layernorm", name, (source.buffer,), (*outputs, stream.buffer), attributes, tensors)
         return narrow, stream
 
     def layer(
@@ -148,6 +144,7 @@ class _Lowering:
         narrow, stream = source
         assert narrow is not None
         layer, prefix = self.encoder.layers[index], f"layers.{index}"
+        assert isinstance(layer, Layer)
         context = self.attention(f"{prefix}.attention", layer.attention, narrow)
         attended = self.residual(f"{prefix}.attention", layer.attention.output, context, stream)
         narrow, stream = self.norm(f"{prefix}.attention.output", layer.attention.norm, attended)
@@ -156,13 +153,13 @@ class _Lowering:
         total = self.residual(f"{prefix}.ffn", layer.ffn.down, inner, stream)
         return self.norm(f"{prefix}.ffn.output", layer.ffn.norm, total)
 
-    def attention(self, prefix: str, attention: nn.Module, source: IntegerInput) -> IntegerInput:
+    def attention(self, prefix: str, attention: Attention, source: IntegerInput) -> IntegerInput:
         """Query, key and value projections as one product, then attention."""
         heads, head_dim = self.config.num_attention_heads, self.config.head_dim
         names = ("query", "key", "value")
         grids = [self.scales.grids[f"{prefix}.{name}"] for name in names]
         context = self.scales.grids[f"{prefix}.context"]
-        projections = [getattr(attention, name) for name in names]
+        projections = [attention.query, attention.key, attention.value]
         projected = requantize_s8(
             self.builder,
             f"{prefix}.query_key_value",
@@ -193,12 +190,9 @@ class _Lowering:
         )
         return IntegerInput(output, context)
 
-    def residual(
-        self, prefix: str, linear: nn.Linear, source: IntegerInput, stream: _Stream
-    ) -> _Stream:
-        """``linear(x) + stream`` at a power of two times the stream's scale, wide enough for the sum."""
-        wanted = self.scales.wide[f"{prefix}.sum"]
-        scale = stream.scale * 2.0 ** np.ceil(np.log2(wanted / stream.scale))
+    def residual(self, prefix: str, linear: nn.Linear, source: IntegerInput, stream: _Stream) -> _Stream:
+        """``linear(x) + stream``, before the norm."""
+        scale = self.scales.wide[f"{prefix}.sum"]
         buffer = residual_s16(
             self.builder,
             f"{prefix}.sum",
@@ -206,9 +200,9 @@ class _Lowering:
             _numpy(linear.weight),
             _numpy(linear.bias),
             (stream.buffer, stream.scale),
-            float(scale),
+            scale,
         )
-        return _Stream(buffer, float(scale))
+        return _Stream(buffer, scale)
 
     def activation(self, prefix: str, up: nn.Linear, source: IntegerInput) -> IntegerInput:
         """The first feed-forward layer and its activation: fused GELU, else a table on int16."""
@@ -218,9 +212,7 @@ class _Lowering:
         if function in GELU_FUNCTIONS and pre_activation_scale * MAX_S16 < GELU_LIMIT:
             grid = self.scales.grids[name]
             return IntegerInput(gelu_s8(self.builder, name, source, weight, bias, grid), grid)
-        before = requantize_s16(
-            self.builder, f"{prefix}.up", source, weight, bias, pre_activation_scale
-        )
+        before = requantize_s16(self.builder, f"{prefix}.up", source, weight, bias, pre_activation_scale)
         wide = self.scales.wide[name]
         return IntegerInput(self.lookup(name, before, pre_activation_scale, function, wide), wide)
 

@@ -125,8 +125,8 @@ def _check_accumulator(name: str, linear: IntegerLinear, shift: NDArray[np.int32
     left = np.maximum(0, 33 - shift.astype(np.int64))
     if ((linear.worst_sum + np.abs(linear.bias)) << left >= 2**31).any():
         raise LoweringError(
-            f"{name}: the accumulator of {linear.weight.shape[1]} products does not fit 32 bits at the output's scale; "
-            "the output's calibrated range is too small for its input's"
+            f"{name}: the accumulator of {linear.weight.shape[1]} products does not fit "
+            "32 bits at the output's scale; the output's calibrated range is too small for its input's"
         )
 
 
@@ -150,9 +150,7 @@ def requantize_s16(
 ) -> int:
     """``weight @ x + bias`` as int16 of `scale`; the output buffer."""
     linear = quantize_linear(weight, bias, source.grid)
-    return add_linear(
-        builder, name, source, linear, np.full(len(bias), scale), "requantize_s16", "s16"
-    )
+    return add_linear(builder, name, source, linear, np.full(len(bias), scale), "requantize_s16", "s16")
 
 
 def logits_s32(
@@ -161,9 +159,7 @@ def logits_s32(
     """``weight @ x + bias`` as int32 of one scale for all channels, which nothing can saturate."""
     linear = quantize_linear(weight, bias, source.grid)
     scale = float(linear.scale.max()) * 8
-    output = add_linear(
-        builder, name, source, linear, np.full(len(bias), scale), "requantize_s32", "s32"
-    )
+    output = add_linear(builder, name, source, linear, np.full(len(bias), scale), "requantize_s32", "s32")
     return output, scale
 
 

@@ -14,7 +14,7 @@ from pyqrt.data import calibration_texts, heldout_texts
 from pyqrt.errors import ModelError
 from pyqrt.lower import lower
 from pyqrt.nn import Encoder
-from pyqrt.nn.config import Head
+from pyqrt.nn.config import Head, Problem
 from pyqrt.nn.config import Task as TaskName
 from pyqrt.quantize.checkpoint import Checkpoint, load_checkpoint
 from pyqrt.quantize.choose import OBSERVERS, Observer, choose_scales
@@ -23,11 +23,17 @@ from pyqrt.quantize.statistics import PackedBatch
 from pyqrt.quantize.texts import Encoded, Example, pack, random_sequences, read_examples, sample
 from pyqrt.runtime.format import ModelFile, write
 from pyqrt.runtime.model import Model
+from pyqrt.runtime.tasks import Problem as TaskProblem
 from pyqrt.runtime.tasks import Task
 from pyqrt.runtime.tokenization import Tokenizer
 
 CALIBRATION_EXAMPLES = 512
 HELDOUT_EXAMPLES = 128
+_PROBLEMS: dict[Problem, TaskProblem] = {
+    "single_label": "single_label_classification",
+    "multi_label": "multi_label_classification",
+    "regression": "regression",
+}
 RANDOM_SEQUENCES = 64  # of each kind, for a checkpoint without a tokenizer
 
 Progress = Callable[[str, int, int], None]  # stage, done, of
@@ -147,9 +153,10 @@ def compare_encoder(
 
 def task_description(head: Head, output: str) -> Task:
     """The `task` entry of a model file."""
-    problem = f"{head.problem}_classification" if head.problem in ("single_label", "multi_label") else head.problem
     labels = () if head.task == "question_answering" else head.labels
-    return Task(head.task, output, labels, **({"problem": problem} if problem else {}))
+    if head.problem is None:
+        return Task(head.task, output, labels)
+    return Task(head.task, output, labels, _PROBLEMS[head.problem])
 
 
 def _limit_length(encoder: Encoder, max_length: int | None) -> None:
@@ -223,4 +230,3 @@ def _progress(shown: bool) -> Iterator[Progress]:
             bars.update(stages[stage], completed=done, total=of)
 
         yield update
-

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from pyqrt.nn import Encoder, EncoderConfig
+from pyqrt.nn.encoder import Layer
 from pyqrt.quantize.equalize import equalization_factor
 from pyqrt.quantize.grids import MAX_S8, MAX_S16, Grid, Scales, Vector, asymmetric_grid, symmetric_grid
 from pyqrt.quantize.statistics import ChannelStatistics, Histogram, PackedBatch, channel_statistics, observe
@@ -90,6 +91,7 @@ def _transforms(encoder: Encoder, statistics: dict[str, ChannelStatistics]) -> d
 
     for i, name in enumerate(layer_inputs(config)):
         layer, prefix = encoder.layers[i], f"layers.{i}"
+        assert isinstance(layer, Layer)
         attention = layer.attention
         equalized(name, statistics[name].center, attention.query, attention.key, attention.value)
         values = statistics[f"{prefix}.attention.value"].center
@@ -147,9 +149,7 @@ def _least_error_range(histogram: Histogram) -> tuple[float, float]:
 
 def _wide_scales(config: EncoderConfig, statistics: dict[str, ChannelStatistics]) -> dict[str, float]:
     """Scales of the int16 tensors: the calibrated limit with headroom over 32767."""
-    wide = {
-        name: max(float(s.limit().max()) * HEADROOM, 1e-9) / MAX_S16 for name, s in statistics.items()
-    }
+    wide = {name: max(float(s.limit().max()) * HEADROOM, 1e-9) / MAX_S16 for name, s in statistics.items()}
     if config.head.pooler_activation == "tanh":
         name = "head.pre_activation"
         wide[name] = min(wide[name], TANH_LIMIT / MAX_S16)

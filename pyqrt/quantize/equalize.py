@@ -39,9 +39,7 @@ def predicted_noise(
     )
 
 
-def equalization_factor(
-    statistics: ChannelStatistics, shift: Vector, weight: Vector
-) -> Vector:
+def equalization_factor(statistics: ChannelStatistics, shift: Vector, weight: Vector) -> Vector:
     """The candidate factor [inputs] with the least predicted noise, normalised to mean log 0.
 
     statistics: of x [inputs]; shift [inputs]: what the producer subtracts from x; weight
@@ -52,9 +50,7 @@ def equalization_factor(
     column = np.maximum(np.abs(weight).max(axis=0), 1e-12)
     second_moment = statistics.second_moment(shift)
     candidates = [limit**alpha / column ** (1 - alpha) for alpha in SMOOTHING_EXPONENTS]
-    candidates += [
-        np.maximum(1.0, limit / np.quantile(limit, quantile)) for quantile in THRESHOLD_QUANTILES
-    ]
+    candidates += [np.maximum(1.0, limit / np.quantile(limit, quantile)) for quantile in THRESHOLD_QUANTILES]
     candidates.append(np.ones_like(limit))
     best = min(candidates, key=lambda f: predicted_noise(f, low, high, second_moment, weight))
     return np.asarray(best / np.exp(np.log(best).mean()))

@@ -32,7 +32,7 @@ class Grid:
     def quantize(self, real: NDArray[np.floating]) -> NDArray[np.int8]:
         """Nearest integers of `real` [..., width], saturated."""
         q = np.floor((real - self.shift) / self.scale + 0.5) + self.zero_point
-        return np.clip(q, -MAX_S8, MAX_S8).astype(np.int8)
+        return np.asarray(np.clip(q, -MAX_S8, MAX_S8), dtype=np.int8)
 
     def dequantize(self, q: NDArray[np.int8]) -> Vector:
         """Real values of `q` [..., width]."""

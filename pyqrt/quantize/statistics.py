@@ -114,9 +114,7 @@ def observe(
             taps[name].observer = None
 
 
-def channel_statistics(
-    encoder: Encoder, batches: Iterable[PackedBatch]
-) -> dict[str, ChannelStatistics]:
+def channel_statistics(encoder: Encoder, batches: Iterable[PackedBatch]) -> dict[str, ChannelStatistics]:
     """One pass of calibration: statistics of every tap that the forward pass reaches."""
     statistics: dict[str, ChannelStatistics] = {}
 

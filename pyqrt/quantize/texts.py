@@ -55,9 +55,8 @@ def read_examples(path: Path) -> list[Example]:
 
 def _read_table(path: Path, lines: Sequence[str]) -> list[Example]:
     header = lines[0].split("\t") if lines else []
-    columns = next((pair for pair in _PAIR_COLUMNS if set(pair) <= set(header)), None)
-    if columns is None:
-        columns = tuple(c for c in _TEXT_COLUMNS if c in header)[:1] or None
+    known: list[tuple[str, ...]] = [*_PAIR_COLUMNS, *((column,) for column in _TEXT_COLUMNS)]
+    columns = next((c for c in known if set(c) <= set(header)), None)
     if columns is None:
         raise ModelError(
             f"{path}: the header names {header or 'no columns'}; needed is one of {_TEXT_COLUMNS} "

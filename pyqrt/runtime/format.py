@@ -42,7 +42,7 @@ _HEADER_DIGEST = re.compile(rb'"header_sha256":"([0-9a-f]{64})"')
 _NO_DIGEST = "0" * 64
 _REQUIRED = ("format", "version", "program", "task", "provenance", "report", "digests", "header_sha256")
 
-Tensor = npt.NDArray[np.signedinteger[Any]]
+Tensor = npt.NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True)

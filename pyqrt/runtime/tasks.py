@@ -18,7 +18,9 @@ from pyqrt.program import Program
 from pyqrt.runtime.tokenization import Encoded
 
 Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.signedinteger[Any]]
+Integers = npt.NDArray[np.integer[Any]]
+
+Problem = Literal["single_label_classification", "multi_label_classification", "regression"]
 
 MAX_ANSWER_TOKENS = 30  # as in the evaluation of SQuAD
 

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 import small_model
 from typer.testing import CliRunner, Result
 
+import pyqrt
 from pyqrt import _runtime
 from pyqrt.cli import app
 from pyqrt.runtime import entities, load
@@ -235,6 +237,11 @@ def test_wrong_usage(arguments: list[str]) -> None:
     assert "Usage" in result.stderr
 
 
+def test_version() -> None:
+    assert output("--version") == f"pyqrt {version('pyqrt')}\n"
+    assert pyqrt.__version__ == version("pyqrt")
+
+
 @pytest.mark.parametrize("command", [[], ["run"], ["inspect"], ["doctor"], ["quantize"], ["demo"]])
 def test_help(command: list[str]) -> None:
     assert "Usage" in output(*command, "--help")
@@ -277,7 +284,9 @@ def test_a_reader_that_leaves(folder: Path, tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         cwd=tmp_path,
     ) as running:
-        assert running.stdin and running.stdout and running.stderr
+        assert running.stdin
+        assert running.stdout
+        assert running.stderr
         running.stdin.write(b"a\n")
         running.stdin.flush()
         assert running.stdout.readline()  # an answer to each line at once

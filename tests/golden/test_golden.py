@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 from golden_hashes import Built, build_hashes, demo_program, output_hash, read_hashes
-from tiny_encoders import tiny_configurations, tiny_program
 
 from pyqrt import _runtime
+from tiny_encoders import tiny_configurations, tiny_program
 
 SUPPORTED = [isa["name"] for isa in _runtime.isas() if isa["supported"]]
 NUMBERS = [number for name, number in tiny_configurations() if name == "bert"]
@@ -24,7 +24,9 @@ NUMBERS = [number for name, number in tiny_configurations() if name == "bert"]
 def test_tiny_bert(number: int) -> None:
     built, expected = tiny_program(number), read_hashes()[f"tiny-bert-{number}"]
     assert build_hashes(built) == {key: expected[key] for key in ("program", "tensors")}
-    assert {isa: output_hash(built, isa) for isa in SUPPORTED} == dict.fromkeys(SUPPORTED, expected["outputs"])
+    assert {isa: output_hash(built, isa) for isa in SUPPORTED} == dict.fromkeys(
+        SUPPORTED, expected["outputs"]
+    )
 
 
 @pytest.fixture(scope="module")

@@ -6,15 +6,15 @@ from functools import cache
 
 import numpy as np
 import pytest
-from oracle import program as oracle
-from tiny_encoders import mixed_lengths, packed, random_sequences, rows_of, tiny_configurations, tiny_encoder
 
+from oracle import program as oracle
 from pyqrt import ops
 from pyqrt.nn import Encoder
 from pyqrt.quantize.api import quantize_encoder
 from pyqrt.quantize.gate import compare, float_outputs, integer_outputs
 from pyqrt.runtime.format import ModelFile
 from pyqrt.runtime.model import Model
+from tiny_encoders import mixed_lengths, packed, random_sequences, rows_of, tiny_configurations, tiny_encoder
 
 CONFIGURATIONS = tiny_configurations()
 
@@ -29,7 +29,6 @@ def quantized(name: str, number: int) -> tuple[Encoder, ModelFile]:
 def test_every_variant_equals_the_oracle(name: str, number: int) -> None:
     encoder, file = quantized(name, number)
     sequences = random_sequences(encoder, mixed_lengths(encoder, 4), seed=1)
-    ids, offsets, types = packed(sequences)
     outputs = oracle.run(file.program, file.tensors, [s.ids for s in sequences], [s.types for s in sequences])
     (expected,) = outputs.values()
     for variant in ops.variants("linear"):

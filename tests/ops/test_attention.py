@@ -176,9 +176,12 @@ def test_constant_key_shift_changes_nothing() -> None:
 
 
 @given(
-    st.lists(st.integers(0, 70), min_size=1, max_size=4), st.integers(1, 4), st.integers(1, 70),
-    st.booleans(), st.integers(0, 2**32 - 1),
-)  # fmt: skip
+    st.lists(st.integers(0, 70), min_size=1, max_size=4),
+    st.integers(1, 4),
+    st.integers(1, 70),
+    st.booleans(),
+    st.integers(0, 2**32 - 1),
+)
 def test_any_case(lengths: list[int], heads: int, head_dim: int, extreme: bool, seed: int) -> None:
     check_case(make_case(seed, lengths, heads, head_dim, extreme))
 

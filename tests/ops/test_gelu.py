@@ -61,7 +61,7 @@ def test_nothing() -> None:
 
 @given(
     st.integers(1, 6), st.integers(1, 140), st.integers(1, 30), st.integers(-127, 127), st.integers(0, 2**32)
-)  # fmt: skip
+)
 def test_any_case(rows: int, n: int, shift: int, zero_point: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     input = random_s16(rng, rows, n, limit=int(rng.integers(1, 32768)))

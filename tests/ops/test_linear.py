@@ -21,7 +21,7 @@ INPUTS = (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 61, 63, 64, 65, 66, 67
 Case = dict[str, Any]
 
 
-def room(shift: NDArray[Any]) -> NDArray[np.int64]:
+def room(shift: NDArray[Any]) -> Any:
     """The largest |acc| each shift allows."""
     return (np.int64(1) << (31 - np.maximum(0, 33 - shift.astype(np.int64)))) - 1
 
@@ -36,7 +36,7 @@ def make_case(
     """Random arguments whose outputs fill their type and saturate now and then."""
     limit = 32767 if wide else 127
     if extreme:
-        x = signs(rng, limit, m, k).astype(np.int16 if wide else np.int8)
+        x: Any = signs(rng, limit, m, k).astype(np.int16 if wide else np.int8)
         weight = signs(rng, 127, n, k).astype(np.int8)
         weight[: n // 2] = 127 if k % 2 else -127  # whole channels of the largest sum
         x[: m // 2] = limit
@@ -210,7 +210,7 @@ def test_longer_per_channel_arrays() -> None:
     case = make_case(seeded(12), 5, 20, 19, "gelu_s8", False)
     expected = kernel(case)
     weight = case["weight"]
-    padded = {
+    padded: Case = {
         name: np.pad(case[name], (0, 13), constant_values=fill)
         for name, fill in (("bias", 0), ("multiplier", 2**30), ("shift", 33), ("gelu_multiplier", 0))
     }
@@ -244,11 +244,28 @@ def test_pack_weight(shape: tuple[int, int]) -> None:
 
 
 @given(
-    st.integers(0, 60), st.integers(1, 150), st.integers(1, 90), st.sampled_from(EPILOGUES),
-    st.booleans(), st.booleans(), st.integers(0, 2**32 - 1),
-)  # fmt: skip
+    st.integers(0, 60),
+    st.integers(1, 150),
+    st.integers(1, 90),
+    st.sampled_from(EPILOGUES),
+    st.booleans(),
+    st.booleans(),
+    st.integers(0, 2**32 - 1),
+)
 def test_any_case(m: int, k: int, n: int, epilogue: str, wide: bool, extreme: bool, seed: int) -> None:
     check_case(make_case(seeded(seed), m, k, n, epilogue, wide, extreme))
+
+
+def i32(value: int) -> NDArray[np.int32]:
+    return np.full(20, value, np.int32)
+
+
+def gelu(multiplier: int, shift: int) -> Case:
+    factors = np.full(20, multiplier, np.int16)
+    return {"epilogue": "gelu_s8", "gelu_multiplier": factors, "gelu_shift": shift}
+
+
+RESIDUAL: Case = {"epilogue": "residual_s16", "residual": np.zeros((3, 20), np.int16)}
 
 
 def _bad(change: Case, words: str, error: type[Exception] = ModelError) -> Any:
@@ -271,15 +288,15 @@ def _bad(change: Case, words: str, error: type[Exception] = ModelError) -> Any:
         _bad({"weight": np.zeros((2, 2, 16, 4), np.int16)}, "weight", TypeError),
         _bad({"out_features": 0}, "out_features"),
         _bad({"out_features": 33}, "weight"),
-        _bad({"weight_sum": np.full(20, 5, np.int32)}, "weight_sum"),
+        _bad({"weight_sum": i32(5)}, "weight_sum"),
         _bad({"weight_sum": np.zeros(20, np.int64)}, "weight_sum", TypeError),
         _bad({"bias": np.zeros(19, np.int32)}, "bias"),
         _bad({"bias": np.zeros((20, 1), np.int32)}, "bias"),
-        _bad({"bias": np.full(20, 2**31 - 1 - 127 * 127 * 8 + 1, np.int32)}, "acc"),
-        _bad({"shift": np.full(20, 26, np.int32), "bias": np.full(20, 2**24 - 127 * 127 * 8, np.int32)}, "acc"),
-        _bad({"multiplier": np.full(20, 2**30 - 1, np.int32)}, "multiplier"),
-        _bad({"shift": np.full(20, 25, np.int32)}, "shift"),
-        _bad({"shift": np.full(20, 63, np.int32)}, "shift"),
+        _bad({"bias": i32(2**31 - 1 - 127 * 127 * 8 + 1)}, "acc"),
+        _bad({"shift": i32(26), "bias": i32(2**24 - 127 * 127 * 8)}, "acc"),
+        _bad({"multiplier": i32(2**30 - 1)}, "multiplier"),
+        _bad({"shift": i32(25)}, "shift"),
+        _bad({"shift": i32(63)}, "shift"),
         _bad({"pre_shift": 1}, "pre_shift"),
         _bad({"pre_shift": -1, "input": np.zeros((3, 8), np.int16)}, "pre_shift"),
         _bad({"pre_shift": 17, "input": np.zeros((3, 8), np.int16)}, "pre_shift"),
@@ -288,36 +305,36 @@ def _bad(change: Case, words: str, error: type[Exception] = ModelError) -> Any:
         _bad({"zero_point": -128}, "zero_point"),
         _bad({"zero_point": 0.5}, "zero_point", TypeError),
         _bad({"epilogue": "gelu_s8"}, "gelu_multiplier"),
-        _bad({"epilogue": "gelu_s8", "gelu_multiplier": np.full(20, -1, np.int16)}, "gelu_multiplier"),
-        _bad({"epilogue": "gelu_s8", "gelu_multiplier": np.zeros(20, np.int16), "gelu_shift": 0}, "gelu_shift"),
-        _bad({"epilogue": "gelu_s8", "gelu_multiplier": np.zeros(20, np.int16), "gelu_shift": 31}, "gelu_shift"),
+        _bad(gelu(-1, 1), "gelu_multiplier"),
+        _bad(gelu(0, 0), "gelu_shift"),
+        _bad(gelu(0, 31), "gelu_shift"),
         _bad({"epilogue": "residual_s16"}, "residual"),
         _bad({"epilogue": "residual_s16", "residual": np.zeros((3, 19), np.int16)}, "residual"),
         _bad({"epilogue": "residual_s16", "residual": np.full((3, 20), -32768, np.int16)}, "residual"),
         _bad({"epilogue": "residual_s16", "residual": np.zeros((3, 20), np.int8)}, "residual", TypeError),
         _bad(
-            {"epilogue": "residual_s16", "residual": np.zeros((3, 20), np.int16), "residual_multiplier": -1},
+            RESIDUAL | {"residual_multiplier": -1},
             "residual_multiplier",
         ),
         _bad(
-            {"epilogue": "residual_s16", "residual": np.zeros((3, 20), np.int16), "residual_multiplier": 32768},
+            RESIDUAL | {"residual_multiplier": 32768},
             "residual_multiplier",
         ),
         _bad(
-            {"epilogue": "residual_s16", "residual": np.zeros((3, 20), np.int16), "residual_shift": 31},
+            RESIDUAL | {"residual_shift": 31},
             "residual_shift",
         ),
         _bad({"variant": "sse9"}, "sse9"),
     ],
-)  # fmt: skip
+)
 def test_bad_arguments(change: Case, words: str, error: type[Exception]) -> None:
     arguments: Case = {
         "input": np.zeros((3, 8), np.int8),
         "weight": np.zeros((2, 2, 16, 4), np.int8),
-        "weight_sum": np.zeros(20, np.int32),
-        "bias": np.zeros(20, np.int32),
-        "multiplier": np.full(20, 2**30, np.int32),
-        "shift": np.full(20, 33, np.int32),
+        "weight_sum": i32(0),
+        "bias": i32(0),
+        "multiplier": i32(2**30),
+        "shift": i32(33),
         "out_features": 20,
     }
     assert ops.linear(**arguments).shape == (3, 20)

@@ -8,15 +8,18 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from ops import harness
 from ops.harness import OPS, difference, random_s8, random_s16
 from ops.test_attention import make_case as attention_case
 from ops.test_linear import kernel as linear_kernel
 from ops.test_linear import make_case as linear_case
+from ops.variant_account import VariantAccount
 from pyqrt import ModelError, ops
 
 KERNEL_LISTS = Path(__file__).parents[2] / "csrc" / "ops"
@@ -46,14 +49,48 @@ def test_every_variant_the_cpu_runs_is_offered(op: str) -> None:
     assert ops.variants(op) == [name for name in listed if CPU_FLAGS.get(name, set()) <= flags]
 
 
+def test_a_run_that_leaves_out_a_variant_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(harness, "covered", {op: set(ops.variants(op)) for op in OPS})
+    account = VariantAccount()
+    account.required = set(OPS)
+    session: Any = SimpleNamespace(exitstatus=pytest.ExitCode.OK)
+    account.pytest_sessionfinish(session)
+    assert session.exitstatus == pytest.ExitCode.OK
+    harness.covered["gelu"].discard("reference")
+    assert account.missing() == {"gelu": {"reference"}}
+    account.pytest_sessionfinish(session)
+    assert session.exitstatus == pytest.ExitCode.TESTS_FAILED
+    account.partial = True  # as after -k or a single test by name
+    assert account.missing() == {}
+
+
+def test_check_reports_every_variant_that_differs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(harness, "covered", {"gelu": set()})
+    with pytest.raises(AssertionError) as failure:
+        harness.check("gelu", lambda variant: np.zeros((1, 2), np.int8), np.array([[0, 1]], np.int8))
+    for variant in ops.variants("gelu"):
+        assert f"gelu {variant}: 1 of 2 differ; first at (0, 1): 0 instead of 1" in str(failure.value)
+
+
+def test_difference_sees_types_and_shapes() -> None:
+    zeros = np.zeros((2, 3), np.int8)
+    assert not difference((zeros, None), (zeros.copy(), None))
+    assert difference(zeros, zeros.astype(np.int16))
+    assert difference(zeros, zeros[:1])
+    assert difference((zeros, zeros), (zeros, None))
+    assert difference(zeros, (zeros, zeros))
+
+
 def test_unknown_op() -> None:
     with pytest.raises(ModelError, match="convolution"):
         ops.variants("convolution")
 
 
 def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", code]
-    return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
+    """In a folder without a `pyqrt`, so that the installed one is imported."""
+    command, where = [sys.executable, "-c", code], Path(__file__).parent
+    env = os.environ | environment
+    return subprocess.run(command, env=env, cwd=where, capture_output=True, text=True, check=False)
 
 
 SMALL_CALL = "import numpy as np, pyqrt.ops as o; o.normalize(np.ones((1, 3), np.int16)); "

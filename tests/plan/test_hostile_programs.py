@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_encoders import tiny_program
 
 from pyqrt import _runtime
 from pyqrt.errors import ModelError
+from tiny_encoders import tiny_program
 
 Change = Callable[[dict[str, Any], dict[str, np.ndarray]], None]
 
@@ -171,7 +171,9 @@ def test_tensors() -> None:
     refused(reshape, "tensor 'weight' must be")
     refused(misalign, "does not start on 64 bytes")
     refused(lambda data, _: node(data, "linear")["tensors"].pop("weight"), "tensor 'weight' is missing")
-    refused(lambda data, t: t.update({k: v.astype(np.float32) for k, v in t.items()}), "element type other than")
+    refused(
+        lambda data, t: t.update({k: v.astype(np.float32) for k, v in t.items()}), "element type other than"
+    )
     refused(lambda data, t: t.update({k: v[::2] for k, v in t.items() if v.ndim == 1}), "not contiguous")
 
 

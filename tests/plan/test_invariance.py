@@ -6,17 +6,27 @@ import threading
 
 import numpy as np
 import pytest
-from tiny_encoders import mixed_lengths, packed, random_sequences, rows_of, tiny_configurations, tiny_encoder, tiny_program
 
 from pyqrt import _runtime
 from pyqrt.program import Program
 from pyqrt.quantize.texts import Encoded
+from tiny_encoders import (
+    mixed_lengths,
+    packed,
+    random_sequences,
+    rows_of,
+    tiny_configurations,
+    tiny_encoder,
+    tiny_program,
+)
 
 NUMBERS = [number for name, number in tiny_configurations() if name == "bert"]
 SUPPORTED = [isa["name"] for isa in _runtime.isas() if isa["supported"]]
 
 
-def outputs(model: _runtime.Model, program: Program, sequences: list[Encoded], threads: int = 1) -> list[bytes]:
+def outputs(
+    model: _runtime.Model, program: Program, sequences: list[Encoded], threads: int = 1
+) -> list[bytes]:
     """The output rows of each sequence, as bytes."""
     ids, offsets, types = packed(sequences)
     (values,) = _runtime.Session(model, threads).run(ids, offsets, types)

@@ -66,7 +66,11 @@ def test_samples_repeat_for_a_seed_and_hold_no_text_twice() -> None:
 def test_batches_hold_every_sequence_once_and_keep_to_their_size() -> None:
     sequences = [Encoded([i] * n, [0] * n) for i, n in enumerate([5, 1, 9, 30, 2, 8])]
     batches = list(pack(sequences, batch_tokens=12))
-    seen = [batch.ids[a:b].tolist() for batch in batches for a, b in zip(batch.offsets, batch.offsets[1:], strict=False)]
+    seen = [
+        batch.ids[a:b].tolist()
+        for batch in batches
+        for a, b in zip(batch.offsets, batch.offsets[1:], strict=False)
+    ]
     assert sorted(seen) == sorted(s.ids for s in sequences)
     assert all(len(batch.ids) <= 12 or len(batch.offsets) == 2 for batch in batches)
 

@@ -17,7 +17,11 @@ SPANS = Head(task="question_answering", num_labels=2, labels=("start", "end"))
 def sequence_head(problem: str, count: int = 2) -> Head:
     labels = tuple(str(i) for i in range(count))
     return Head(
-        task="sequence_classification", pooling="first", num_labels=count, labels=labels, problem=problem  # type: ignore[arg-type]
+        task="sequence_classification",
+        pooling="first",
+        num_labels=count,
+        labels=labels,
+        problem=problem,  # type: ignore[arg-type]
     )
 
 

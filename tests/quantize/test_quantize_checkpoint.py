@@ -7,14 +7,24 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import save_file
-from tiny_encoders import tiny_encoder
 
 import pyqrt
 from pyqrt.errors import ModelError
 from pyqrt.models import family
 from pyqrt.quantize.api import quantize_checkpoint
+from tiny_encoders import tiny_encoder
 
-VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz", "##a", "##e", "##n"]
+VOCABULARY = [
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+    *"abcdefghijklmnopqrstuvwxyz",
+    "##a",
+    "##e",
+    "##n",
+]
 
 
 def checkpoint(directory: Path, number: int = 0, *, tokenizer: bool = True) -> Path:
@@ -26,7 +36,9 @@ def checkpoint(directory: Path, number: int = 0, *, tokenizer: bool = True) -> P
     save_file(weights, directory / "model.safetensors")
     (directory / "config.json").write_text(json.dumps(described_by.tiny()[number]))
     if tokenizer:
-        words = (VOCABULARY + [f"word{i}" for i in range(encoder.config.vocab_size)])[: encoder.config.vocab_size]
+        words = (VOCABULARY + [f"word{i}" for i in range(encoder.config.vocab_size)])[
+            : encoder.config.vocab_size
+        ]
         (directory / "vocab.txt").write_text("\n".join(words) + "\n")
         (directory / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}')
     return directory
@@ -52,7 +64,7 @@ def test_the_same_call_gives_the_same_bytes(tmp_path: Path) -> None:
 
 def test_below_the_gate_nothing_is_written_unless_forced(tmp_path: Path) -> None:
     source, output = checkpoint(tmp_path / "bert"), tmp_path / "model.qrt"
-    with pytest.raises(ModelError, match="below the gate of 1.0"):
+    with pytest.raises(ModelError, match=r"below the gate of 1\.0"):
         quantize_checkpoint(source, output, gate=1.0, progress=False)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["bert"]
     report = quantize_checkpoint(source, output, gate=1.0, force=True, progress=False)
@@ -78,7 +90,7 @@ def test_without_a_tokenizer_random_ids_calibrate(tmp_path: Path) -> None:
     assert model.run([[1, 2, 3]]).values.shape == (1, 32)
     text = tmp_path / "own.txt"
     text.write_text("a\nb\n")
-    with pytest.raises(ModelError, match="neither tokenizer.json nor vocab.txt"):
+    with pytest.raises(ModelError, match="has neither tokenizer"):
         quantize_checkpoint(source, tmp_path / "other.qrt", calibration=text, progress=False)
 
 
@@ -95,7 +107,11 @@ def test_max_length_is_kept_and_checked(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"observer": "magic"}, "known: minmax"), ({"gate": 1.5}, r"must lie in \[0, 1\]"), ({"task": "magic"}, "magic")],
+    [
+        ({"observer": "magic"}, "known: minmax"),
+        ({"gate": 1.5}, r"must lie in \[0, 1\]"),
+        ({"task": "magic"}, "magic"),
+    ],
 )
 def test_bad_options_are_refused(tmp_path: Path, options: dict[str, object], message: str) -> None:
     with pytest.raises(ModelError, match=message):

@@ -9,13 +9,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_encoders import mixed_lengths, plain_scales, random_sequences, tiny_encoder
 
 from pyqrt.quantize.choose import OBSERVERS, choose_scales
 from pyqrt.quantize.equalize import equalization_factor, predicted_noise
 from pyqrt.quantize.grids import Scales, asymmetric_grid, symmetric_grid
 from pyqrt.quantize.statistics import ChannelStatistics
 from pyqrt.quantize.texts import pack
+from tiny_encoders import mixed_lengths, plain_scales, random_sequences, tiny_encoder
 
 bounds = st.floats(min_value=-1e3, max_value=1e3)
 
@@ -101,7 +101,9 @@ def test_clipping_observers_cut_the_range_and_minmax_does_not() -> None:
     encoder = tiny_encoder("bert", 0)
     sequences = random_sequences(encoder, mixed_lengths(encoder, 40))
     spans = {
-        observer: float(choose_scales(encoder, lambda: pack(sequences), observer).grids["embeddings.output"].scale.sum())
+        observer: float(
+            choose_scales(encoder, lambda: pack(sequences), observer).grids["embeddings.output"].scale.sum()
+        )
         for observer in OBSERVERS
     }
     assert spans["percentile"] < spans["minmax"]

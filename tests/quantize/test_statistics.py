@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
-from tiny_encoders import mixed_lengths, random_sequences, tiny_encoder
 
 from pyqrt.quantize.statistics import (
     HISTOGRAM_BINS,
@@ -14,6 +14,7 @@ from pyqrt.quantize.statistics import (
     observe,
 )
 from pyqrt.quantize.texts import pack, pack_one
+from tiny_encoders import mixed_lengths, random_sequences, tiny_encoder
 
 
 def test_channel_statistics_do_not_depend_on_how_rows_arrive() -> None:
@@ -68,8 +69,6 @@ def test_observation_leaves_the_outputs_alone_and_cleans_up_after_an_error() -> 
     def fail(_: torch.Tensor) -> None:
         raise RuntimeError("observer failed")
 
-    try:
+    with pytest.raises(RuntimeError, match="observer failed"):
         observe(encoder, [batch], {"head.output": fail})
-    except RuntimeError:
-        pass
     assert encoder.taps()["head.output"].observer is None

@@ -342,6 +342,14 @@ PLAN_ATTACKS: dict[str, tuple[Callable[[Header, Header], Any], str]] = {
         in_program(lambda p: p["nodes"][2]["attributes"].update(zero_point="1")),
         "zero_point",
     ),
+    "unknown attribute": (
+        in_program(lambda p: p["nodes"][2]["attributes"].update(scale=1)),
+        "unknown attribute 'scale'",
+    ),
+    "unknown role": (
+        in_program(lambda p: p["nodes"][2]["tensors"].update(offset="linear_2.bias")),
+        "unknown tensor 'offset'",
+    ),
     "heads": (in_program(lambda p: p["nodes"][3]["attributes"].update(num_heads=3)), "input"),
     "other tensor": (
         in_program(lambda p: p["nodes"][2]["tensors"].update(bias="linear_2.weight")),
@@ -365,7 +373,7 @@ def test_lies_in_the_program(name: str, sound: Path, tmp_path: Path) -> None:
     [
         ("linear_2.weight", -128, "weights of channel 0", True),
         ("linear_2.weight_sum", 1, "weight_sum", True),
-        ("embedding_0.word", -128, "word", True),
+        ("embedding_0.word", -128, "table 0 holds -128", True),
         ("linear_2.shift", 63, "shift", False),
         ("linear_2.multiplier", 1, "multiplier", False),
         ("linear_2.bias", (1 << 31) - 1, "bits", False),
