@@ -11,6 +11,7 @@ import torch
 from pyqrt.lower import lower
 from pyqrt.models import families, family
 from pyqrt.nn import Encoder
+from pyqrt.nn.activations import is_gelu
 from pyqrt.program import Program
 from pyqrt.quantize.grids import Grid, Scales
 from pyqrt.quantize.texts import Encoded
@@ -65,7 +66,7 @@ def plain_scales(encoder: Encoder) -> Scales:
         wide[tap] = 2.0**-11
         if kind in ("query", "key", "value", "context"):
             grids[tap] = projected
-        elif kind == "activation" and tap.startswith("layers."):
+        elif kind == "activation" and tap.startswith("layers.") and is_gelu(config.hidden_act):
             grids[tap] = inner
         elif kind == "output" and not tap.startswith("head."):
             grids[tap] = stream

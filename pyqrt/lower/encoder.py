@@ -33,9 +33,6 @@ from pyqrt.nn.encoder import Attention, Layer
 from pyqrt.program import Limits, Program
 from pyqrt.quantize.grids import MAX_S8, Grid, Scales
 
-# The functions that GELU-K4 stands for; their difference is smaller than its error.
-GELU_FUNCTIONS = (activation("gelu"), activation("gelu_new"))
-GELU_LIMIT = 32.0  # Q5.10
 UNIT_SCALE = 2.0**-30  # csrc/ops/normalize/normalize.h
 
 
@@ -205,16 +202,18 @@ class _Lowering:
         return _Stream(buffer, scale)
 
     def activation(self, prefix: str, up: nn.Linear, source: IntegerInput) -> IntegerInput:
-        """The first feed-forward layer and its activation: fused GELU, else a table on int16."""
+        """The first feed-forward layer and its activation.
+
+        Fused GELU to int8 where the scales have a grid for it, else a table from int16 to int16.
+        """
         name, weight, bias = f"{prefix}.activation", _numpy(up.weight), _numpy(up.bias)
-        pre_activation_scale = self.scales.wide[f"{prefix}.up"]
-        function = activation(self.config.hidden_act)
-        if function in GELU_FUNCTIONS and pre_activation_scale * MAX_S16 < GELU_LIMIT:
-            grid = self.scales.grids[name]
+        grid = self.scales.grids.get(name)
+        if grid is not None:
             return IntegerInput(gelu_s8(self.builder, name, source, weight, bias, grid), grid)
-        before = requantize_s16(self.builder, f"{prefix}.up", source, weight, bias, pre_activation_scale)
-        wide = self.scales.wide[name]
-        return IntegerInput(self.lookup(name, before, pre_activation_scale, function, wide), wide)
+        before_scale, scale = self.scales.wide[f"{prefix}.up"], self.scales.wide[name]
+        before = requantize_s16(self.builder, f"{prefix}.up", source, weight, bias, before_scale)
+        function = activation(self.config.hidden_act)
+        return IntegerInput(self.lookup(name, before, before_scale, function, scale), scale)
 
     def lookup(
         self,

@@ -88,3 +88,8 @@ def activation(name: str) -> Activation:
         return _ACTIVATIONS[name]
     except (KeyError, TypeError):
         raise ModelError(f"unknown activation {name!r}; known: {', '.join(activations())}") from None
+
+
+def is_gelu(name: str) -> bool:
+    """Is it the GELU, in its erf or its tanh form? They differ by 4.7e-4 at most."""
+    return activation(name) in (activation("gelu"), _gelu_tanh)

@@ -3,7 +3,7 @@
 Every step is free at run time, being folded into constants the integer program has anyway:
 - int16 residual stream and sums, with headroom for what calibration did not see;
 - layer norm outputs: per-channel centre and equalization factor, folded into the norm's gain/bias;
-- activation outputs: per-channel factor, folded into the output multiplier, and a zero point;
+- GELU outputs: per-channel factor, folded into the output multiplier, and a zero point;
 - queries, keys, values: one scale per head; keys and values centred per channel (a constant added
   to every key leaves softmax as it is, one added to every value passes through it);
 - context: one scale per head, about the values' centre.
@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from pyqrt.nn import Encoder, EncoderConfig
+from pyqrt.nn.activations import is_gelu
 from pyqrt.nn.encoder import Layer
 from pyqrt.quantize.equalize import equalization_factor
 from pyqrt.quantize.grids import MAX_S8, MAX_S16, Grid, Scales, Vector, asymmetric_grid, symmetric_grid
@@ -29,6 +30,8 @@ OBSERVERS: tuple[Observer, ...] = ("minmax", "percentile", "mse")
 # Room above the calibrated range in the int16 stream: 14 of its 15 bits are enough.
 HEADROOM = 2.0
 PERCENTILE = 99.99
+GELU_LIMIT = 32.0  # of the fused GELU's input, Q5.10
+GELU_HEADROOM = 1.25  # only a positive input beyond the limit changes the result
 TANH_LIMIT = 8.0  # beyond it tanh is 1 within 3e-7
 
 _Transform = tuple[Vector, Vector]  # factor, shift
@@ -101,8 +104,11 @@ def _transforms(encoder: Encoder, statistics: dict[str, ChannelStatistics]) -> d
         per_head(f"{prefix}.attention.context", values)
         name = f"{prefix}.attention.output"
         equalized(name, statistics[name].center, layer.ffn.up)
-        name = f"{prefix}.ffn.activation"
-        equalized(name, np.zeros(config.intermediate_size), layer.ffn.down)
+        # Where the fused GELU does not apply, the activation stays in 16 bits.
+        highest = float(statistics[f"{prefix}.ffn.up"].high.max())
+        if is_gelu(config.hidden_act) and highest * GELU_HEADROOM < GELU_LIMIT:
+            name = f"{prefix}.ffn.activation"
+            equalized(name, np.zeros(config.intermediate_size), layer.ffn.down)
     return transforms
 
 

@@ -10,11 +10,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pyqrt.quantize.api import compare_encoder, quantize_encoder
 from pyqrt.quantize.choose import OBSERVERS, choose_scales
 from pyqrt.quantize.equalize import equalization_factor, predicted_noise
 from pyqrt.quantize.grids import Scales, asymmetric_grid, symmetric_grid
 from pyqrt.quantize.statistics import ChannelStatistics
 from pyqrt.quantize.texts import pack
+from pyqrt.runtime.model import Model
 from tiny_encoders import mixed_lengths, plain_scales, random_sequences, tiny_encoder
 
 bounds = st.floats(min_value=-1e3, max_value=1e3)
@@ -95,6 +97,20 @@ def test_scales_are_complete_whatever_the_observer(observer: str) -> None:
         if kind == "context":
             values = scales.grids[name.replace("context", "value")]
             np.testing.assert_array_equal(grid.shift, values.shift)
+
+
+def test_an_activation_beyond_the_fused_gelu_stays_in_16_bits() -> None:
+    encoder = tiny_encoder("bert", 0)
+    sequences = random_sequences(encoder, mixed_lengths(encoder, 12))
+    with torch.no_grad():
+        encoder.layers[1].ffn.up.bias[3] = 40.0
+    scales = choose_scales(encoder, lambda: pack(sequences))
+    assert "layers.0.ffn.activation" in scales.grids
+    assert "layers.1.ffn.activation" not in scales.grids
+    file = quantize_encoder(encoder, sequences)
+    assert [node.name for node in file.program.nodes if node.op == "lookup"] == ["layers.1.ffn.activation"]
+    unseen = random_sequences(encoder, mixed_lengths(encoder, 8), seed=1)
+    assert compare_encoder(encoder, Model(file), unseen).mean_cosine > 0.99
 
 
 def test_clipping_observers_cut_the_range_and_minmax_does_not() -> None:
