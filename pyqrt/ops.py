@@ -66,6 +66,7 @@ _EPILOGUE_DTYPE: dict[str, type[np.signedinteger[Any]]] = {
     "requantize_s16": np.int16,
     "requantize_s32": np.int32,
     "gelu_s8": np.int8,
+    "gelu_s16": np.int16,
     "residual_s16": np.int16,
 }
 
@@ -112,9 +113,10 @@ def linear(
     channel's weights), bias int32 in units of input scale * weight scale (* 2^pre_shift), and
     multiplier int32 in [2^30, 2^31) with shift int32 in [26, 62]: multiplier * 2^-shift is that
     unit over the output's. pre_shift in [0, 16], for int16 input only.
-    epilogue: requantize_s8, requantize_s16, requantize_s32, gelu_s8 (with gelu_multiplier int16 and
-    gelu_shift in [1, 30]) or residual_s16 (with residual int16 [m, n], residual_multiplier in
-    [0, 32767] and residual_shift in [1, 30]). zero_point in [-127, 127], of int8 outputs.
+    epilogue: requantize_s8, requantize_s16, requantize_s32, gelu_s8 (input of the GELU in units of
+    2^-10; with gelu_multiplier int16 and gelu_shift in [1, 30]), gelu_s16 (input and output in units
+    of 2^-10) or residual_s16 (with residual int16 [m, n], residual_multiplier in [0, 32767] and
+    residual_shift in [1, 30]). zero_point in [-127, 127], of int8 outputs.
     Raises ModelError also when k and the bias could leave the accumulator's range for the shift.
     """
     rows = matrix("input", input, np.int8, np.int16)

@@ -28,7 +28,8 @@ pool       s16 tokens         s16 sequences        kind ("first", "mean")
 normalize  s16                s32                  (unit 2^-30)
 ========== ================== ==================== ==================================================
 
-Epilogues: "requantize_s8", "requantize_s16", "requantize_s32", "gelu_s8", "residual_s16".
+Epilogues: "requantize_s8", "requantize_s16", "requantize_s32", "gelu_s8", "gelu_s16",
+"residual_s16".
 
 Constant tensors: weights int8 ``[ceil(n/16), ceil(k/4), 16, 4]``; tables int8 ``[rows, width]``;
 per-channel arrays one-dimensional. Every tensor is zero-padded so that its size is a multiple of

@@ -391,6 +391,7 @@ NB_MODULE(_ops, module) {
       .value("requantize_s16", LinearEpilogue::kRequantizeS16)
       .value("requantize_s32", LinearEpilogue::kRequantizeS32)
       .value("gelu_s8", LinearEpilogue::kGeluS8)
+      .value("gelu_s16", LinearEpilogue::kGeluS16)
       .value("residual_s16", LinearEpilogue::kResidualS16);
   nb::enum_<PoolKind>(module, "PoolKind", "How pool makes one row of many.")
       .value("first", PoolKind::kFirst)

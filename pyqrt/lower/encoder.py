@@ -22,16 +22,17 @@ from pyqrt.lower.fixed_point import (
 from pyqrt.lower.linear import (
     IntegerInput,
     gelu_s8,
+    gelu_s16,
     logits_s32,
     requantize_s8,
     requantize_s16,
     residual_s16,
 )
 from pyqrt.nn import Encoder
-from pyqrt.nn.activations import activation
+from pyqrt.nn.activations import activation, is_gelu
 from pyqrt.nn.encoder import Attention, Layer
 from pyqrt.program import Limits, Program
-from pyqrt.quantize.grids import MAX_S8, Grid, Scales
+from pyqrt.quantize.grids import GELU_SCALE, MAX_S8, Grid, Scales
 
 UNIT_SCALE = 2.0**-30  # csrc/ops/normalize/normalize.h
 
@@ -204,13 +205,16 @@ class _Lowering:
     def activation(self, prefix: str, up: nn.Linear, source: IntegerInput) -> IntegerInput:
         """The first feed-forward layer and its activation.
 
-        Fused GELU to int8 where the scales have a grid for it, else a table from int16 to int16.
+        Fused GELU, to int8 where the scales have a grid for it, else to int16 where they have its
+        scale; a table from int16 to int16 for everything else.
         """
         name, weight, bias = f"{prefix}.activation", _numpy(up.weight), _numpy(up.bias)
         grid = self.scales.grids.get(name)
         if grid is not None:
             return IntegerInput(gelu_s8(self.builder, name, source, weight, bias, grid), grid)
         before_scale, scale = self.scales.wide[f"{prefix}.up"], self.scales.wide[name]
+        if is_gelu(self.config.hidden_act) and scale == GELU_SCALE:
+            return IntegerInput(gelu_s16(self.builder, name, source, weight, bias), scale)
         before = requantize_s16(self.builder, f"{prefix}.up", source, weight, bias, before_scale)
         function = activation(self.config.hidden_act)
         return IntegerInput(self.lookup(name, before, before_scale, function, scale), scale)

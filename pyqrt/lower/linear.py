@@ -17,12 +17,11 @@ from pyqrt.lower.fixed_point import (
 )
 from pyqrt.ops import pack_weight
 from pyqrt.program import Rows
-from pyqrt.quantize.grids import MAX_S8, MAX_S16, Grid
+from pyqrt.quantize.grids import GELU_SCALE, MAX_S8, MAX_S16, Grid
 
 _BLOCK = 16
 _BIAS_LIMIT = 2.0**28  # of a bias in accumulator units
 _SUM_BITS = 29  # of the sum of int16 products once shifted
-GELU_SCALE = 2.0**-10  # Q5.10, csrc/ops/gelu/gelu.h
 
 
 @dataclass(frozen=True)
@@ -186,6 +185,12 @@ def gelu_s8(
         attributes={"gelu_shift": shift},
         tensors={"gelu_multiplier": np.pad(multiplier, (0, -len(multiplier) % 32))},
     )
+
+
+def gelu_s16(builder: ProgramBuilder, name: str, source: IntegerInput, weight: Vector, bias: Vector) -> int:
+    """GELU of ``weight @ x + bias`` as int16 of GELU_SCALE; the output buffer."""
+    linear = quantize_linear(weight, bias, source.grid)
+    return add_linear(builder, name, source, linear, np.full(len(bias), GELU_SCALE), "gelu_s16", "s16")
 
 
 def residual_s16(

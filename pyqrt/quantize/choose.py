@@ -3,7 +3,8 @@
 Every step is free at run time, being folded into constants the integer program has anyway:
 - int16 residual stream and sums, with headroom for what calibration did not see;
 - layer norm outputs: per-channel centre and equalization factor, folded into the norm's gain/bias;
-- GELU outputs: per-channel factor, folded into the output multiplier, and a zero point;
+- GELU outputs: per-channel factor, folded into the output multiplier, and a zero point; 16 bits
+  where outlier channels would make 8 too noisy;
 - queries, keys, values: one scale per head; keys and values centred per channel (a constant added
   to every key leaves softmax as it is, one added to every value passes through it);
 - context: one scale per head, about the values' centre.
@@ -20,8 +21,17 @@ import torch
 from pyqrt.nn import Encoder, EncoderConfig
 from pyqrt.nn.activations import is_gelu
 from pyqrt.nn.encoder import Layer
-from pyqrt.quantize.equalize import equalization_factor
-from pyqrt.quantize.grids import MAX_S8, MAX_S16, Grid, Scales, Vector, asymmetric_grid, symmetric_grid
+from pyqrt.quantize.equalize import equalization_factor, predicted_noise
+from pyqrt.quantize.grids import (
+    GELU_SCALE,
+    MAX_S8,
+    MAX_S16,
+    Grid,
+    Scales,
+    Vector,
+    asymmetric_grid,
+    symmetric_grid,
+)
 from pyqrt.quantize.statistics import ChannelStatistics, Histogram, PackedBatch, channel_statistics, observe
 
 Observer = Literal["minmax", "percentile", "mse"]
@@ -30,8 +40,10 @@ OBSERVERS: tuple[Observer, ...] = ("minmax", "percentile", "mse")
 # Room above the calibrated range in the int16 stream: 14 of its 15 bits are enough.
 HEADROOM = 2.0
 PERCENTILE = 99.99
-GELU_LIMIT = 32.0  # of the fused GELU's input, Q5.10
 GELU_HEADROOM = 1.25  # only a positive input beyond the limit changes the result
+# An activation whose 8-bit rounding would add more than this share of the residual stream's bulk
+# power stays in 16 bits. Outlier channels are what makes it so; they are not part of the bulk.
+WIDE_NOISE = 2e-3
 TANH_LIMIT = 8.0  # beyond it tanh is 1 within 3e-7
 
 _Transform = tuple[Vector, Vector]  # factor, shift
@@ -104,12 +116,30 @@ def _transforms(encoder: Encoder, statistics: dict[str, ChannelStatistics]) -> d
         per_head(f"{prefix}.attention.context", values)
         name = f"{prefix}.attention.output"
         equalized(name, statistics[name].center, layer.ffn.up)
-        # Where the fused GELU does not apply, the activation stays in 16 bits.
-        highest = float(statistics[f"{prefix}.ffn.up"].high.max())
-        if is_gelu(config.hidden_act) and highest * GELU_HEADROOM < GELU_LIMIT:
-            name = f"{prefix}.ffn.activation"
+        name = f"{prefix}.ffn.activation"
+        if _fused_gelu(config, statistics[f"{prefix}.ffn.up"]):
             equalized(name, np.zeros(config.intermediate_size), layer.ffn.down)
+            noise = _noise(transforms[name][0], statistics[name], layer.ffn.down)
+            if noise > WIDE_NOISE * _bulk_power(statistics[f"{prefix}.ffn.sum"]):
+                del transforms[name]
     return transforms
+
+
+def _fused_gelu(config: EncoderConfig, before: ChannelStatistics) -> bool:
+    """Does the fused GELU apply to what calibration saw before the activation?"""
+    return is_gelu(config.hidden_act) and float(before.high.max()) * GELU_HEADROOM < MAX_S16 * GELU_SCALE
+
+
+def _noise(factor: Vector, statistics: ChannelStatistics, consumer: torch.nn.Linear) -> float:
+    moment = statistics.second_moment(np.zeros_like(factor))
+    weight = consumer.weight.detach().double().numpy()
+    return predicted_noise(factor, statistics.low, statistics.high, moment, weight)
+
+
+def _bulk_power(stream: ChannelStatistics) -> float:
+    """Variance of the residual stream's row if every channel were like the median one."""
+    variance = stream.second_moment(stream.total / max(stream.count, 1))
+    return float(np.median(variance)) * len(variance)
 
 
 def _clipped_ranges(
@@ -160,4 +190,7 @@ def _wide_scales(config: EncoderConfig, statistics: dict[str, ChannelStatistics]
         name = "head.pre_activation"
         wide[name] = min(wide[name], TANH_LIMIT / MAX_S16)
         wide["head.activation"] = 1.0 / MAX_S16
+    for i in range(config.num_hidden_layers):
+        if _fused_gelu(config, statistics[f"layers.{i}.ffn.up"]):
+            wide[f"layers.{i}.ffn.activation"] = GELU_SCALE
     return {name: float(np.float32(scale)) for name, scale in wide.items() if not _per_head(name)}

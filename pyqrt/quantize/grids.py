@@ -16,6 +16,7 @@ Vector = NDArray[np.float64]
 
 MAX_S8 = 127
 MAX_S16 = 32767
+GELU_SCALE = 2.0**-10  # of the fused GELU's input and int16 output, Q5.10: csrc/ops/gelu/gelu.h
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,16 @@ from oracle.budget import Ledger, budget, record, within
 from oracle.exact import Exact, Integers, Interval, exact
 from oracle.fixed import INT8_VALUES, INT16_VALUES, gelu, requantize, rshr, sat8, sat16
 
-Epilogue = Literal["requantize_s8", "requantize_s16", "requantize_s32", "gelu_s8", "residual_s16"]
+Epilogue = Literal[
+    "requantize_s8", "requantize_s16", "requantize_s32", "gelu_s8", "gelu_s16", "residual_s16"
+]
 
 OUTPUT_TYPE: dict[str, Any] = {
     "requantize_s8": np.int8,
     "requantize_s16": np.int16,
     "requantize_s32": np.int32,
     "gelu_s8": np.int8,
+    "gelu_s16": np.int16,
     "residual_s16": np.int16,
 }
 
@@ -62,6 +65,8 @@ def finish(
         within("gelu_multiplier", gelu_multiplier, Interval(0, 32767))
         scaled = rshr(gelu(sat16(r)) * gelu_multiplier, gelu_shift, "g * gelu_multiplier")
         return sat8(budget("output before saturation", scaled + zero_point, 32))
+    if epilogue == "gelu_s16":
+        return gelu(sat16(r))
     if epilogue == "residual_s16":
         within("residual_multiplier", residual_multiplier, Interval(0, 32767))
         scaled = rshr(residual * residual_multiplier, residual_shift, "residual * multiplier")

@@ -12,6 +12,7 @@
 //   kRequantizeS32: out = r
 //   kGeluS8:        g = gelu(sat16(r))                                             r in Q5.10
 //                   out = sat8(rshr(g * gelu_multiplier[j], gelu_shift) + zero_point)
+//   kGeluS16:       out = gelu(sat16(r))                                 r and out in Q5.10
 //   kResidualS16:   out = sat16(r + rshr(residual[i,j] * residual_multiplier, residual_shift))
 //
 // The input's zero point is folded into the bias by whoever made the file.
@@ -46,6 +47,7 @@ enum class LinearEpilogue : uint8_t {
   kRequantizeS16,
   kRequantizeS32,
   kGeluS8,
+  kGeluS16,
   kResidualS16,
 };
 

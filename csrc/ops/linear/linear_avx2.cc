@@ -260,7 +260,9 @@ void finish_row(const LinearArgs& args, const Columns& columns, int64_t i, const
         r[h] = _mm256_add_epi32(r[h], avx2::rshr(product, args.residual_shift));
       }
     }
-    store_s16(static_cast<int16_t*>(args.output) + at, pack_sat16(r[0], r[1]), columns.count);
+    __m256i value = pack_sat16(r[0], r[1]);
+    if constexpr (kEpilogue == LinearEpilogue::kGeluS16) value = avx2::gelu(value);
+    store_s16(static_cast<int16_t*>(args.output) + at, value, columns.count);
   }
 }
 
@@ -281,6 +283,8 @@ void finish(const LinearArgs& args, const Columns& columns, Range rows, const Ti
       return finish_rows<LinearEpilogue::kRequantizeS32>(args, columns, rows, tile);
     case LinearEpilogue::kGeluS8:
       return finish_rows<LinearEpilogue::kGeluS8>(args, columns, rows, tile);
+    case LinearEpilogue::kGeluS16:
+      return finish_rows<LinearEpilogue::kGeluS16>(args, columns, rows, tile);
     case LinearEpilogue::kResidualS16:
       return finish_rows<LinearEpilogue::kResidualS16>(args, columns, rows, tile);
   }

@@ -252,7 +252,8 @@ void finish_row(const LinearArgs& args, const Columns& columns, int64_t i, const
     int16_t* output = static_cast<int16_t*>(args.output) + i * args.output_stride;
     const __m512i order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
     for (int p = 0; p < kBlockTile / 2; ++p) {
-      const __m512i packed = pack_s16(r[2 * p], r[2 * p + 1]);
+      __m512i packed = pack_s16(r[2 * p], r[2 * p + 1]);
+      if constexpr (kEpilogue == LinearEpilogue::kGeluS16) packed = avx512::gelu(packed);
       _mm512_mask_storeu_epi16(output + columns.first + p * 32, columns.valid32(p),
                                _mm512_permutexvar_epi64(order, packed));
     }
@@ -276,6 +277,8 @@ void finish(const LinearArgs& args, const Columns& columns, Range rows, const Ti
       return finish_rows<LinearEpilogue::kRequantizeS32>(args, columns, rows, tile);
     case LinearEpilogue::kGeluS8:
       return finish_rows<LinearEpilogue::kGeluS8>(args, columns, rows, tile);
+    case LinearEpilogue::kGeluS16:
+      return finish_rows<LinearEpilogue::kGeluS16>(args, columns, rows, tile);
     case LinearEpilogue::kResidualS16:
       return finish_rows<LinearEpilogue::kResidualS16>(args, columns, rows, tile);
   }

@@ -49,6 +49,10 @@ void store(const LinearArgs& args, int64_t i, int64_t j, int32_t r) {
           static_cast<int8_t>(fixed::sat8(scaled + args.zero_point));
       return;
     }
+    case LinearEpilogue::kGeluS16:
+      static_cast<int16_t*>(args.output)[at] =
+          static_cast<int16_t>(fixed::gelu(fixed::sat16(r)));
+      return;
     case LinearEpilogue::kResidualS16: {
       const int32_t skip =
           fixed::rshr(args.residual[i * args.residual_stride + j] * args.residual_multiplier,
