@@ -49,7 +49,8 @@ def make_case(
             pre_shift += 1
         pre_shift = min(16, pre_shift + int(rng.integers(0, 4)))
     typical = (limit * 127 / 3) * k**0.5 / 2**pre_shift
-    target = {"requantize_s8": 70.0, "gelu_s8": 2500.0, "requantize_s32": 1e6}.get(epilogue, 15000.0)
+    targets = {"requantize_s8": 70.0, "gelu_s8": 2500.0, "gelu_s16": 2500.0, "requantize_s32": 1e6}
+    target = targets.get(epilogue, 15000.0)
     smallest = 33 - (31 - 2 - max(1, largest_sum(k, wide, pre_shift)).bit_length())
     base = min(62, max(26, smallest, 30 + log2_ratio(typical, target)))
     shift = np.minimum(62, base + rng.integers(0, 3, n)).astype(np.int32)
@@ -187,21 +188,21 @@ def test_extreme_epilogue_parameters() -> None:
             check_case(case)
 
 
-def test_every_gelu_input() -> None:
+@pytest.mark.parametrize("epilogue", ["gelu_s8", "gelu_s16"])
+def test_every_gelu_input(epilogue: str) -> None:
     """acc = z for all z in [-32767, 32767], and beyond, where it saturates."""
     z = np.arange(-32767 - 300, 32767 + 301)
     n = len(z)
-    case = {
+    case: Case = {
         "input": np.zeros((1, 1), np.int8),
         "weight": np.ones((n, 1), np.int8),
         "bias": z.astype(np.int32),
         "multiplier": np.full(n, 2**30, np.int32),
         "shift": np.full(n, 30, np.int32),
-        "epilogue": "gelu_s8",
-        "gelu_multiplier": np.full(n, 20000, np.int16),
-        "gelu_shift": 21,
-        "zero_point": -100,
+        "epilogue": epilogue,
     }
+    if epilogue == "gelu_s8":
+        case |= {"gelu_multiplier": np.full(n, 20000, np.int16), "gelu_shift": 21, "zero_point": -100}
     check_case(case)
 
 

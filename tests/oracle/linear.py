@@ -12,9 +12,7 @@ from oracle.budget import Ledger, budget, record, within
 from oracle.exact import Exact, Integers, Interval, exact
 from oracle.fixed import INT8_VALUES, INT16_VALUES, gelu, requantize, rshr, sat8, sat16
 
-Epilogue = Literal[
-    "requantize_s8", "requantize_s16", "requantize_s32", "gelu_s8", "gelu_s16", "residual_s16"
-]
+Epilogue = Literal["requantize_s8", "requantize_s16", "requantize_s32", "gelu_s8", "gelu_s16", "residual_s16"]
 
 OUTPUT_TYPE: dict[str, Any] = {
     "requantize_s8": np.int8,

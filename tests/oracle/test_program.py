@@ -79,6 +79,7 @@ PROGRAM = Program(
         Buffer("s16", "sequences", WIDTH),  # 8 tanh
         Buffer("s32", "sequences", 3),  # 9 logits
         Buffer("s32", "sequences", WIDTH),  # 10 unit vector
+        Buffer("s16", "tokens", FFN),  # 11
     ),
     nodes=(
         node(
@@ -154,6 +155,18 @@ PROGRAM = Program(
             zero_point=0,
         ),
         node("normalize", "unit", (7,), (10,), ""),
+        node(
+            "linear",
+            "wide",
+            (5,),
+            (11,),
+            LINEAR,
+            epilogue="gelu_s16",
+            in_features=WIDTH,
+            out_features=FFN,
+            pre_shift=2,
+            zero_point=0,
+        ),
     ),
     outputs=(Output("logits", 9, 0.5), Output("embedding", 10, 2.0**-30)),
 )
@@ -171,6 +184,7 @@ TENSORS: dict[str, Any] = {
     **linear_tensors("up", FFN, WIDTH, 42, gelu=True),
     "tanh.table": padded(np.round(np.tanh(np.arange(-256, 257) / 64) * 32767).astype(np.int16), 32),
     **linear_tensors("head", 3, WIDTH, 36),
+    **linear_tensors("wide", FFN, WIDTH, 42),
 }  # fmt: skip
 
 
@@ -208,7 +222,8 @@ def test_every_node_by_hand() -> None:
     bent = lookup.lookup(pooled, TENSORS["tanh.table"][:513])
     logits = call_linear("head", 3, WIDTH, bent, epilogue="requantize_s32", pre_shift=3)
     unit = normalize.normalize(pooled)
-    expected = [stream, residual, small, qkv, context, total, up, pooled, bent, logits, unit]
+    wide = call_linear("wide", FFN, WIDTH, total, epilogue="gelu_s16", pre_shift=2)
+    expected = [stream, residual, small, qkv, context, total, up, pooled, bent, logits, unit, wide]
     for number, array in enumerate(expected):
         assert array is not None
         assert buffers[number].dtype == array.dtype
@@ -260,7 +275,7 @@ def test_refuses_bad_constants() -> None:
         run(PROGRAM, changed("out.weight_sum", (3,), 99999), IDS)
     with pytest.raises(ValueError, match="out: the weight's padding"):
         run(PROGRAM, changed("out.weight", (1, 0, 15, 0), 1), IDS)
-    narrow = (*PROGRAM.buffers[:10], Buffer("s32", "sequences", WIDTH + 1))
+    narrow = (*PROGRAM.buffers[:10], Buffer("s32", "sequences", WIDTH + 1), *PROGRAM.buffers[11:])
     with pytest.raises(ValueError, match="unit: no result fits"):
         run(replace(PROGRAM, buffers=narrow), TENSORS, IDS)
 

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pyqrt.quantize import choose
 from pyqrt.quantize.api import compare_encoder, quantize_encoder
 from pyqrt.quantize.choose import OBSERVERS, choose_scales
 from pyqrt.quantize.equalize import equalization_factor, predicted_noise
@@ -111,6 +112,26 @@ def test_an_activation_beyond_the_fused_gelu_stays_in_16_bits() -> None:
     assert [node.name for node in file.program.nodes if node.op == "lookup"] == ["layers.1.ffn.activation"]
     unseen = random_sequences(encoder, mixed_lengths(encoder, 8), seed=1)
     assert compare_encoder(encoder, Model(file), unseen).mean_cosine > 0.99
+
+
+def test_activations_in_16_bits_are_nearer_and_taken_where_8_are_noisy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    encoder = tiny_encoder("bert", 0)
+    sequences = random_sequences(encoder, mixed_lengths(encoder, 12))
+    unseen = random_sequences(encoder, mixed_lengths(encoder, 16), seed=1)
+
+    def quantized(noise: float) -> tuple[set[object], float]:
+        monkeypatch.setattr(choose, "WIDE_NOISE", noise)
+        file = quantize_encoder(encoder, sequences)
+        names = {n.attributes["epilogue"] for n in file.program.nodes if n.name.endswith("ffn.activation")}
+        return names, compare_encoder(encoder, Model(file), unseen).relative_error
+
+    all_wide, wide_error = quantized(0.0)
+    all_narrow, narrow_error = quantized(np.inf)
+    assert all_wide == {"gelu_s16"}
+    assert all_narrow == {"gelu_s8"}
+    assert wide_error < narrow_error
 
 
 def test_clipping_observers_cut_the_range_and_minmax_does_not() -> None:

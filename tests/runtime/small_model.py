@@ -165,7 +165,7 @@ def build(task: Task, types: int = 2, seed: int = 1) -> tuple[Program, dict[str,
     qkv = b.linear(narrow, 3 * WIDTH, "requantize_s8")
     context = b.attention(qkv, WIDTH)
     narrow, wide = b.layernorm(b.linear(context, WIDTH, "residual_s16", wide))
-    inner = b.linear(narrow, HIDDEN, "gelu_s8")
+    inner = b.linear(narrow, HIDDEN, "gelu_s16" if task.kind == "token_classification" else "gelu_s8")
     _, last = b.layernorm(b.linear(inner, WIDTH, "residual_s16", wide))
     if task.kind in ("embedding", "sequence_classification"):
         pooled = b.buffer("s16", WIDTH, "sequences")

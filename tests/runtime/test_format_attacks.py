@@ -346,6 +346,14 @@ PLAN_ATTACKS: dict[str, tuple[Callable[[Header, Header], Any], str]] = {
         in_program(lambda p: p["nodes"][2]["attributes"].update(scale=1)),
         "unknown attribute 'scale'",
     ),
+    "wider epilogue": (
+        in_program(lambda p: p["nodes"][6]["attributes"].update(epilogue="gelu_s16")),
+        "the output must be s16 tokens x 64",
+    ),
+    "attribute of another epilogue": (
+        in_program(lambda p: p["nodes"][2]["attributes"].update(gelu_shift=16)),
+        "unknown attribute 'gelu_shift'",
+    ),
     "unknown role": (
         in_program(lambda p: p["nodes"][2]["tensors"].update(offset="linear_2.bias")),
         "unknown tensor 'offset'",

@@ -13,6 +13,7 @@ import pytest
 import small_model
 
 import pyqrt
+from oracle import program as oracle
 from pyqrt import _runtime
 from pyqrt.errors import ModelError
 from pyqrt.runtime import Model, load
@@ -65,6 +66,16 @@ def test_bits_do_not_depend_on_variant_or_threads(variant: str, threads: int, fo
         model = load(path, isa=variant, threads=threads)
         assert model.describe()["isa"] == variant
         assert rows(model.run(sequences)) == rows(expected)
+
+
+def test_every_task_is_what_the_oracle_computes(folder: Path) -> None:
+    sequences = random_sequences(9)
+    for task in (small_model.EMBEDDING, small_model.SEQUENCE, small_model.TOKENS, small_model.ANSWERS):
+        program, tensors = small_model.build(task)
+        expected = oracle.run(program, tensors, [sequence.tolist() for sequence in sequences])[task.output]
+        values = load(folder / f"{task.kind}.qrt").run(sequences).values
+        actual = np.concatenate([np.atleast_2d(value) for value in values])
+        np.testing.assert_array_equal(actual, expected, err_msg=task.kind)
 
 
 def test_bits_do_not_depend_on_the_batch(folder: Path) -> None:

@@ -50,8 +50,7 @@ void store(const LinearArgs& args, int64_t i, int64_t j, int32_t r) {
       return;
     }
     case LinearEpilogue::kGeluS16:
-      static_cast<int16_t*>(args.output)[at] =
-          static_cast<int16_t>(fixed::gelu(fixed::sat16(r)));
+      static_cast<int16_t*>(args.output)[at] = static_cast<int16_t>(fixed::gelu(fixed::sat16(r)));
       return;
     case LinearEpilogue::kResidualS16: {
       const int32_t skip =

@@ -23,8 +23,9 @@ LinearEpilogue parse_epilogue(const NodeReader& reader) {
   if (name == "gelu_s8") return LinearEpilogue::kGeluS8;
   if (name == "gelu_s16") return LinearEpilogue::kGeluS16;
   if (name == "residual_s16") return LinearEpilogue::kResidualS16;
-  reader.fail("unknown epilogue '" + name +
-              "'; known: requantize_s8, requantize_s16, requantize_s32, gelu_s8, gelu_s16, residual_s16");
+  reader.fail(
+      "unknown epilogue '" + name +
+      "'; known: requantize_s8, requantize_s16, requantize_s32, gelu_s8, gelu_s16, residual_s16");
 }
 
 class Linear final : public Node {
