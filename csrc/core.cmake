@@ -11,19 +11,22 @@ target_compile_options(
 
 # Variants by the suffix of their files: csrc/ops/<op>/<op>_<suffix>.cc. The only place that maps
 # an instruction set to compiler flags.
+set(all_variants avx2 avxvnni avx512vnni256 avx512vnni)
+set(flags_avx2 -mavx2)
+set(flags_avxvnni -mavx2 -mavxvnni)
+set(flags_avx512vnni -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni)
+set(flags_avx512vnni256 ${flags_avx512vnni} -mprefer-vector-width=256)
 set(variants)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
   target_compile_definitions(pyqrt_options INTERFACE PYQRT_X86)
-  set(variants avx2 avx512vnni)
+  set(variants ${all_variants})
 endif()
-set(flags_avx2 -mavx2)
-set(flags_avx512vnni -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni)
-set(all_variants avx2 avx512vnni)
 
 file(
   GLOB_RECURSE core_sources CONFIGURE_DEPENDS
   ${CMAKE_CURRENT_LIST_DIR}/base/*.cc ${CMAKE_CURRENT_LIST_DIR}/fixed/*.cc
-  ${CMAKE_CURRENT_LIST_DIR}/ops/*.cc ${CMAKE_CURRENT_LIST_DIR}/plan/*.cc)
+  ${CMAKE_CURRENT_LIST_DIR}/ops/*.cc ${CMAKE_CURRENT_LIST_DIR}/plan/*.cc
+  ${CMAKE_CURRENT_LIST_DIR}/bench/peak*.cc)
 foreach(variant IN LISTS all_variants)
   list(FILTER core_sources EXCLUDE REGEX "_${variant}\\.cc$")
 endforeach()
@@ -33,7 +36,8 @@ target_link_libraries(pyqrt_core PUBLIC pyqrt_options Threads::Threads)
 
 foreach(variant IN LISTS variants)
   file(GLOB variant_sources CONFIGURE_DEPENDS
-       ${CMAKE_CURRENT_LIST_DIR}/ops/*/*_${variant}.cc)
+       ${CMAKE_CURRENT_LIST_DIR}/ops/*/*_${variant}.cc
+       ${CMAKE_CURRENT_LIST_DIR}/bench/peak_${variant}.cc)
   add_library(pyqrt_${variant} OBJECT ${variant_sources})
   target_compile_options(pyqrt_${variant} PRIVATE ${flags_${variant}})
   target_link_libraries(pyqrt_${variant} PRIVATE pyqrt_options)

@@ -5,7 +5,7 @@ function reads numpy arrays or torch CPU tensors in place (exact dtype, dense ro
 and returns the kind of array its first argument is. The arithmetic is written down in the headers
 named below; csrc/fixed/README.md derives it. Every variant returns the same bytes.
 
-`variant` names an instruction set: "reference", "avx2" or "avx512vnni". None takes the best that
+`variant` names an instruction set, such as "reference" or "avx2" (`variants`). None takes the best that
 this CPU runs, or at most the one that the environment variable PYQRT_FORCE_ISA names.
 
 All functions raise ModelError for a shape, value or variant outside the contract and TypeError

@@ -38,7 +38,7 @@ per-channel arrays one-dimensional. Every tensor is zero-padded so that its size
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 DType = Literal["s8", "s16", "s32"]
@@ -98,7 +98,24 @@ class Program:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists, dicts, strings and numbers, ready for JSON and for the C++ plan."""
-        return asdict(self)
+        # asdict copies every string and number by itself, which takes a fifth of the time to load.
+        return {
+            "version": self.version,
+            "limits": dict(vars(self.limits)),
+            "buffers": [dict(vars(buffer)) for buffer in self.buffers],
+            "nodes": [
+                {
+                    "op": node.op,
+                    "name": node.name,
+                    "inputs": list(node.inputs),
+                    "outputs": list(node.outputs),
+                    "attributes": dict(node.attributes),
+                    "tensors": dict(node.tensors),
+                }
+                for node in self.nodes
+            ],
+            "outputs": [dict(vars(output)) for output in self.outputs],
+        }
 
     @staticmethod
     def from_dict(data: dict[str, Any]) -> Program:

@@ -2,8 +2,22 @@
 
 #include <cstdlib>
 
+#if defined(PYQRT_X86)
+#include <cpuid.h>
+#endif
+
 namespace pyqrt {
 namespace {
+
+#if defined(PYQRT_X86)
+// AVX-VNNI: CPUID leaf 7, subleaf 1, EAX bit 4 (Intel SDM, volume 2, CPUID). Compilers older than
+// GCC 13 have no name for it in __builtin_cpu_supports. It uses the registers of AVX2, no others.
+bool has_avx_vnni() {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) || eax < 1) return false;  // eax: subleaves
+  return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax >> 4 & 1) != 0;
+}
+#endif
 
 // What the CPU has and the operating system saves: __builtin_cpu_supports reads CPUID and XCR0.
 bool runs_here(Isa isa) {
@@ -13,6 +27,9 @@ bool runs_here(Isa isa) {
 #if defined(PYQRT_X86)
     case Isa::kAvx2:
       return __builtin_cpu_supports("avx2");
+    case Isa::kAvxVnni:
+      return __builtin_cpu_supports("avx2") && has_avx_vnni();
+    case Isa::kAvx512Vnni256:
     case Isa::kAvx512Vnni:
       return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
              __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
@@ -59,6 +76,10 @@ const char* isa_name(Isa isa) {
   switch (isa) {
     case Isa::kAvx2:
       return "avx2";
+    case Isa::kAvxVnni:
+      return "avxvnni";
+    case Isa::kAvx512Vnni256:
+      return "avx512vnni256";
     case Isa::kAvx512Vnni:
       return "avx512vnni";
     case Isa::kReference:
@@ -81,7 +102,7 @@ bool isa_supported(Isa isa) {
 }
 
 std::vector<Isa> all_isas() {
-  return {Isa::kAvx512Vnni, Isa::kAvx2, Isa::kReference};
+  return {Isa::kAvx512Vnni, Isa::kAvx512Vnni256, Isa::kAvxVnni, Isa::kAvx2, Isa::kReference};
 }
 
 Isa resolve_isa(const std::string& name) {

@@ -11,13 +11,12 @@
 
 namespace pyqrt {
 
-enum class Isa : uint8_t { kReference, kAvx2, kAvx512Vnni };
+enum class Isa : uint8_t { kReference, kAvx2, kAvxVnni, kAvx512Vnni256, kAvx512Vnni };
 
-const char* isa_name(
-    Isa isa);                 // "reference", "avx2", "avx512vnni": the names PYQRT_FORCE_ISA takes
-bool isa_compiled(Isa isa);   // is it in this build?
-bool isa_supported(Isa isa);  // compiled, and the CPU and the operating system support it
-std::vector<Isa> all_isas();  // best first
+const char* isa_name(Isa isa);  // "reference", "avx2" and so on: what PYQRT_FORCE_ISA takes
+bool isa_compiled(Isa isa);     // is it in this build?
+bool isa_supported(Isa isa);    // compiled, and the CPU and the operating system support it
+std::vector<Isa> all_isas();    // best first
 
 // The best supported variant, or the one that `name` asks for.
 // Throws Error when `name` is unknown, not compiled or not supported here. Empty: no wish.

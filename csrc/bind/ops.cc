@@ -11,6 +11,7 @@
 #include <optional>
 
 #include "base/parallel.h"
+#include "bench/peak.h"
 #include "fixed/fixed.h"
 #include "ops/attention/attention.h"
 #include "ops/embedding/embedding.h"
@@ -293,6 +294,26 @@ void isqrt(const Vector<const uint64_t>& value, Vector<uint64_t> output) {
   map_elements(fixed::isqrt, output, value);
 }
 
+// The peak of an instruction set, or of the next one below that has one of its own.
+Isa peak_isa(const Variant& variant) {
+  return variant ? resolve_isa(*variant) : default_isa();
+}
+
+int64_t multiply_accumulate(int64_t steps, const Variant& variant) {
+  const auto kernel = select_kernel(kMultiplyAccumulateKernels, peak_isa(variant)).run;
+  const nb::gil_scoped_release release;
+  kernel(steps);
+  return steps * kPeakStepMacs;
+}
+
+int64_t read_memory(const Vector<const uint8_t>& data, int64_t times, const Variant& variant) {
+  const auto kernel = select_kernel(kReadKernels, peak_isa(variant)).run;
+  const nb::gil_scoped_release release;
+  const int64_t bytes = extent(data, 0) / kReadStep * kReadStep;
+  for (int64_t i = 0; i < times; ++i) kernel(data.data(), bytes);
+  return times * bytes;
+}
+
 template <class Function, std::size_t kCount>
 nb::list names_of(const std::array<Kernel<Function>, kCount>& list) {
   nb::list names;
@@ -370,6 +391,15 @@ void register_kernels(nb::module_& module) {
              nb::arg("variant") = nb::none());
 }
 
+void register_peak(nb::module_& module) {
+  module.def("multiply_accumulate", &multiply_accumulate, nb::arg("steps"),
+             nb::arg("variant") = nb::none(),
+             "Multiply-accumulates of bytes in registers, as fast as they go; returns how many.");
+  module.def("read_memory", &read_memory, array("data"), nb::arg("times"),
+             nb::arg("variant") = nb::none(),
+             "Loads every whole 256 bytes of `data`, `times` times; returns how many bytes.");
+}
+
 void register_arithmetic(nb::module_& module) {
   module.def("requantize", &requantize, array("acc"), array("multiplier"), array("shift"),
              array("output"));
@@ -399,6 +429,7 @@ NB_MODULE(_ops, module) {
 
   register_kernels(module);
   register_arithmetic(module);
+  register_peak(module);
 
   module.def("kernels", &kernels, nb::sig("def kernels() -> dict[str, list[str]]"),
              "Variants of every op in this build, best first.");

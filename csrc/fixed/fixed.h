@@ -82,15 +82,22 @@ inline int bit_length(uint64_t value) {
   return value == 0 ? 0 : 64 - __builtin_clzll(value);
 }
 
-// floor(sqrt(value)), exact, value < 2^62. Newton's iteration from above with integer division.
+// floor(sqrt(value)), exact, value < 2^62. Newton's iteration with integer division. Whatever
+// positive number it starts from, one step leads to the root or above it (the mean of x and v / x
+// is at least sqrt(v)), and from above every step goes down. It ends at the first x with x^2 <= v,
+// which is the root; how close the start is decides only how soon (README.md, section 7).
 inline uint64_t isqrt(uint64_t value) {
   if (value == 0) return 0;
-  uint64_t root = uint64_t{1} << ((bit_length(value) + 1) / 2);
-  for (;;) {
-    const uint64_t next = (root + value / root) >> 1;
-    if (next >= root) return root;
-    root = next;
-  }
+  // value = m * 2^(2h - 2) with m in [1, 4), t = m * 2^29, and a parabola within 0.6 % of sqrt(m).
+  const int h = (bit_length(value) + 1) / 2;
+  const uint64_t t = (value << (62 - 2 * h)) >> 31;
+  const uint64_t slope = 564798615 - ((t * 42455870) >> 29);
+  const uint64_t start = 556793784 + ((t * slope) >> 29);
+  uint64_t root = (start >> (31 - h)) + 1;
+  do {
+    root = (root + value / root) >> 1;
+  } while (root * root > value);
+  return root;
 }
 
 // floor(a / b) for b > 0.

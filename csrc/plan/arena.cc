@@ -3,6 +3,16 @@
 #include <algorithm>
 
 namespace pyqrt {
+namespace {
+
+// Whole cache lines, of an odd number: rows one below the other then use all sets of a cache.
+int64_t row_bytes(const BufferSpec& spec) {
+  const int64_t bytes = spec.width * static_cast<int64_t>(size_of(spec.dtype));
+  const int64_t lines = ceil_div(bytes, static_cast<int64_t>(kAlignment));
+  return (lines | 1) * static_cast<int64_t>(kAlignment);
+}
+
+}  // namespace
 
 int64_t ArenaLayout::bytes_per_row(Rows rows) const {
   int64_t total = 0;
@@ -33,8 +43,7 @@ ArenaLayout layout_arena(const Program& program) {
     for (int64_t number : program.nodes[i].outputs) {
       const auto b = static_cast<std::size_t>(number);
       const BufferSpec& spec = program.buffers[b];
-      const int64_t need = round_up(spec.width * static_cast<int64_t>(size_of(spec.dtype)),
-                                    static_cast<int64_t>(kAlignment));
+      const int64_t need = row_bytes(spec);
       // The free slot that fits best: the smallest large enough, else the largest.
       int best = -1;
       for (std::size_t s = 0; s < layout.slots.size(); ++s) {

@@ -16,7 +16,7 @@ struct ArenaLayout {
   };
   std::vector<Slot> slots;
   std::vector<int> slot_of;           // by buffer; -1: never written
-  std::vector<int64_t> row_bytes_of;  // by buffer, a multiple of kAlignment: its stride
+  std::vector<int64_t> row_bytes_of;  // by buffer, an odd multiple of kAlignment
 
   int64_t bytes_per_row(Rows rows) const;
 };

@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "base/cpu_features.h"
-#include "base/parallel.h"
 #include "plan/program.h"
 
 namespace pyqrt {
@@ -39,14 +38,21 @@ struct Batch {
 struct Context {
   const Batch& batch;
   const BufferView* buffers;  // by number
-  ThreadPool& pool;
-  std::byte* scratch;  // one region per worker
+  std::byte* scratch;         // one region per worker
   std::size_t scratch_stride;
 
   void* worker_scratch(int worker) const {
     return scratch + static_cast<std::size_t>(worker) * scratch_stride;
   }
 };
+
+// What a node's work is counted in. Items are independent of each other. One of tokens or sequences
+// reads and writes its own row of every buffer of that kind, and no other row of it.
+enum class Items : uint8_t { kTokens, kSequences, kHeads };
+
+constexpr Items items_of(Rows rows) {
+  return rows == Rows::kTokens ? Items::kTokens : Items::kSequences;
+}
 
 // What `inspect` shows of a node.
 struct NodeReport {
@@ -63,8 +69,13 @@ class Node {
   Node(const Node&) = delete;
   Node& operator=(const Node&) = delete;
 
-  // Runs over the whole batch; neither throws nor allocates.
-  virtual void run(const Context& context) const = 0;
+  virtual Items items() const = 0;
+  virtual int64_t count(const Batch& batch) const;
+  // Parts into which the outputs of an item may be cut, for batches of few items.
+  virtual int64_t columns() const { return 1; }
+  // Runs some items, and of these some columns. Neither throws nor allocates; safe to call from
+  // many threads at once for different items or columns.
+  virtual void run(const Context& context, Range items, Range columns, int worker) const = 0;
   // Scratch memory one worker needs when no sequence is longer than max_length.
   virtual std::size_t scratch_bytes(int64_t max_length) const;
   // Reads every constant and throws Error where one breaks the op's contract.
@@ -84,14 +95,5 @@ NodeFactory make_layernorm;
 NodeFactory make_lookup;
 NodeFactory make_pool;
 NodeFactory make_normalize;
-
-// Runs body(range, worker) over [0, count) in pieces of at most `grain`, shared among the workers.
-template <class Body>
-void parallel_ranges(const Context& context, int64_t count, int64_t grain, const Body& body) {
-  context.pool.run(ceil_div(count, grain), [&](int64_t item, int worker) {
-    const int64_t begin = item * grain;
-    body(Range{begin, begin + grain < count ? begin + grain : count}, worker);
-  });
-}
 
 }  // namespace pyqrt

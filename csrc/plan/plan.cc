@@ -35,6 +35,10 @@ NodeFactory* find_factory(const NodeSpec& spec) {
 
 }  // namespace
 
+int64_t Node::count(const Batch& batch) const {
+  return items() == Items::kTokens ? batch.tokens : batch.sequences;
+}
+
 std::size_t Node::scratch_bytes(int64_t) const {
   return 0;
 }

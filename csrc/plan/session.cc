@@ -24,6 +24,7 @@ Session::Session(std::shared_ptr<const Plan> plan, int threads)
     : plan_(std::move(plan)), pool_(threads == 0 ? available_cpus() : threads) {
   views_.resize(plan_->program().buffers.size());
   slots_.resize(plan_->arena().slots.size());
+  stages_ = make_stages(plan_->nodes());
 }
 
 void Session::reserve(std::size_t bytes) {
@@ -128,8 +129,11 @@ void Session::run_pass(Batch batch, void* const* outputs, int64_t first_token,
   for (std::size_t b = 0; b < views_.size(); ++b) {
     const auto element = static_cast<int64_t>(size_of(program.buffers[b].dtype));
     if (layout.slot_of[b] < 0) continue;
-    views_[b] = {slots_[static_cast<std::size_t>(layout.slot_of[b])],
-                 layout.row_bytes_of[b] / element};
+    const auto slot = static_cast<std::size_t>(layout.slot_of[b]);
+    // Threads may be at different nodes of a stage, so what shares a slot must share its rows.
+    const int64_t row_bytes =
+        pool_.threads() == 1 ? layout.row_bytes_of[b] : layout.slots[slot].row_bytes;
+    views_[b] = {slots_[slot], row_bytes / element};
   }
   auto* positions = reinterpret_cast<int32_t*>(take(index_bytes));
   auto* types = reinterpret_cast<int32_t*>(take(index_bytes));
@@ -144,8 +148,8 @@ void Session::run_pass(Batch batch, void* const* outputs, int64_t first_token,
   batch.offsets = pass_offsets;
   if (needs_types) batch.types = types;
 
-  const Context context{batch, views_.data(), pool_, next, scratch_stride};
-  for (const auto& node : plan_->nodes()) node->run(context);
+  const Context context{batch, views_.data(), next, scratch_stride};
+  for (const Stage stage : stages_) run_stage(plan_->nodes(), stage, context, pool_);
 
   for (std::size_t i = 0; i < program.outputs.size(); ++i) {
     const auto b = static_cast<std::size_t>(program.outputs[i].buffer);
@@ -154,9 +158,9 @@ void Session::run_pass(Batch batch, void* const* outputs, int64_t first_token,
     const int64_t first = spec.rows == Rows::kTokens ? first_token : first_sequence;
     auto* to = static_cast<std::byte*>(outputs[i]) + static_cast<std::size_t>(first) * row_bytes;
     const auto* from = views_[b].as<const std::byte>();
+    const int64_t stride = views_[b].stride * static_cast<int64_t>(size_of(spec.dtype));
     for (int64_t r = 0; r < batch.rows(spec.rows); ++r) {
-      std::memcpy(to + static_cast<std::size_t>(r) * row_bytes, from + r * layout.row_bytes_of[b],
-                  row_bytes);
+      std::memcpy(to + static_cast<std::size_t>(r) * row_bytes, from + r * stride, row_bytes);
     }
   }
 }

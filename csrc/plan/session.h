@@ -11,6 +11,7 @@
 
 #include "base/parallel.h"
 #include "plan/plan.h"
+#include "plan/schedule.h"
 
 namespace pyqrt {
 
@@ -49,6 +50,7 @@ class Session {
   ThreadPool pool_;
   std::unique_ptr<std::byte, FreeAligned> arena_;
   std::size_t capacity_ = 0;
+  std::vector<Stage> stages_;
   std::vector<BufferView> views_;  // by buffer
   std::vector<std::byte*> slots_;  // by slot
   std::mutex mutex_;

@@ -18,6 +18,7 @@ def inspect(
     from pyqrt.runtime import load
 
     loaded = load(model)
+    loaded.verify()
     description = loaded.describe()
     for node in description["nodes"]:
         for side in ("inputs", "outputs"):

@@ -21,7 +21,7 @@ from pyqrt.quantize.choose import OBSERVERS, Observer, choose_scales
 from pyqrt.quantize.gate import DEFAULT_GATES, Comparison, check, compare, float_outputs, integer_outputs
 from pyqrt.quantize.statistics import PackedBatch
 from pyqrt.quantize.texts import Encoded, Example, pack, random_sequences, read_examples, sample
-from pyqrt.runtime.format import ModelFile, write
+from pyqrt.runtime.format import ModelFile, tensor_digests, write
 from pyqrt.runtime.model import Model
 from pyqrt.runtime.tasks import Problem as TaskProblem
 from pyqrt.runtime.tasks import Task
@@ -126,6 +126,7 @@ def quantize_encoder(
         path="the quantized model",
         program=program,
         tensors=tensors,
+        digests=tensor_digests(tensors),
         task=task_description(encoder.config.head, program.outputs[0].name),
         tokenizer=tokenizer,
         provenance={},

@@ -1,8 +1,9 @@
 """The model file: one safetensors file that is a program, its constants and everything about it.
 
 FORMAT.md beside this file is the specification. Reading trusts nothing: whatever the bytes are,
-the result is a checked `ModelFile` or a ModelError. What the program does with its tensors (ranges,
-bit budgets) is checked by `_runtime.Model`, which sees only what passed here.
+the result is a checked `ModelFile` or a ModelError. Weights and embedding tables, nearly all of the
+file, are left to `ModelFile.check_digest`, so that reading is quick. What the program does with its
+tensors (ranges, bit budgets) is checked by `_runtime.Model`, which sees only what passed here.
 """
 
 from __future__ import annotations
@@ -12,13 +13,11 @@ import math
 import mmap
 import os
 import re
-import secrets
 import stat
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +27,9 @@ from pyqrt.program import PROGRAM_VERSION, Program
 from pyqrt.runtime import strict_json
 from pyqrt.runtime.schema import decode
 from pyqrt.runtime.tasks import Task, check_task
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FORMAT = "qrt"
 VERSION = "1"
@@ -47,17 +49,36 @@ Tensor = npt.NDArray[np.integer[Any]]
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A checked model file. `tensors` are read-only views of the mapped file."""
+    """A checked model file. `tensors` are read-only views of the mapped file, `digests` their SHA-256.
+
+    All is checked but the digests of `weights`.
+    """
 
     path: str
     program: Program
     tensors: dict[str, Tensor]
+    digests: dict[str, str]
     task: Task
     tokenizer: str | None
     provenance: dict[str, Any]
     report: dict[str, Any]
     header_sha256: str
     file_bytes: int
+
+    @property
+    def weights(self) -> list[str]:
+        """Names of the int8 tensors: weight matrices and embedding tables."""
+        return [name for name, tensor in self.tensors.items() if tensor.dtype == np.int8]
+
+    def check_digest(self, name: str) -> None:
+        """Raise ModelError unless the bytes of tensor `name` have the SHA-256 that the header says."""
+        if _sha256(self.tensors[name].data.cast("B")) != self.digests[name]:
+            raise ModelError(f"the bytes of tensor {name!r} do not match their SHA-256: the file is damaged")
+
+
+def tensor_digests(tensors: Mapping[str, npt.NDArray[Any]]) -> dict[str, str]:
+    """SHA-256 of every tensor's bytes, as a model file's header has them."""
+    return {name: _sha256(np.ascontiguousarray(t).data.cast("B")) for name, t in tensors.items()}
 
 
 def write(
@@ -76,6 +97,8 @@ def write(
     complete (temporary file in the same folder, fsync, rename). Raises ModelError when an argument
     is not what `read` would accept, OSError when the folder cannot be written.
     """
+    from pathlib import Path  # only writing needs it
+
     program = program.to_dict() if isinstance(program, Program) else program
     task = task.to_dict() if isinstance(task, Task) else task
     entries: dict[str, Any] = {}
@@ -88,7 +111,7 @@ def write(
         entries[name] = {"dtype": code, "shape": list(tensor.shape), "data_offsets": [begin, end]}
     _check_tensors(entries, end)
     data = [np.ascontiguousarray(tensor).data.cast("B") for tensor in tensors.values()]
-    digests = {name: _sha256(view) for name, view in zip(entries, data, strict=True)}
+    digests = tensor_digests(tensors)
     metadata = {
         "format": FORMAT,
         "version": VERSION,
@@ -116,20 +139,20 @@ def write(
     _write_atomically(Path(path), [len(header).to_bytes(8, "little"), header, *data])
 
 
-def read(path: str | os.PathLike[str], *, verify: bool = True) -> ModelFile:
+def read(path: str | os.PathLike[str]) -> ModelFile:
     """Map and check a model file. Raises ModelError, beginning with the path, on any defect.
 
-    `verify=False` skips the SHA-256 of the tensors (the only check that reads all of the file),
-    never that of the header.
+    The bytes of weight matrices and embedding tables are not read, so their digests are not
+    checked: `ModelFile.check_digest` does that.
     """
     shown = os.fspath(path)
     try:
-        return _read(shown, verify)
+        return _read(shown)
     except ModelError as error:
         raise ModelError(f"{shown}: {error}") from None
 
 
-def _read(path: str, verify: bool) -> ModelFile:
+def _read(path: str) -> ModelFile:
     if sys.byteorder != "little":
         raise ModelError("model files are read in place, which needs a little-endian machine")
     mapped = _map(path)
@@ -147,16 +170,15 @@ def _read(path: str, verify: bool) -> ModelFile:
     program, task, provenance, report, digests = _check_metadata(metadata, header)
     tensors: dict[str, Tensor] = {}
     for name, entry in header.items():
-        begin, end = (data_start + offset for offset in entry["data_offsets"])
-        if verify and _sha256(memoryview(mapped)[begin:end]) != digests[name]:
-            raise ModelError(f"the bytes of tensor {name!r} do not match their SHA-256: the file is damaged")
+        begin, end = entry["data_offsets"]
         dtype = _DTYPES[entry["dtype"]]
-        flat = np.frombuffer(mapped, dtype, (end - begin) // dtype.itemsize, begin)
+        flat = np.frombuffer(mapped, dtype, (end - begin) // dtype.itemsize, data_start + begin)
         tensors[name] = flat.reshape(entry["shape"])
-    return ModelFile(
+    file = ModelFile(
         path=path,
         program=program,
         tensors=tensors,
+        digests=digests,
         task=task,
         tokenizer=metadata.get("tokenizer"),
         provenance=provenance,
@@ -164,6 +186,11 @@ def _read(path: str, verify: bool) -> ModelFile:
         header_sha256=digest,
         file_bytes=len(mapped),
     )
+    weights = set(file.weights)
+    for name in tensors:
+        if name not in weights:
+            file.check_digest(name)
+    return file
 
 
 def _map(path: str) -> mmap.mmap:
@@ -295,7 +322,7 @@ def _sha256(data: bytes | memoryview) -> str:
 
 
 def _write_atomically(path: Path, parts: list[bytes | memoryview]) -> None:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
     try:
         with temporary.open("xb") as file:
             for part in parts:
@@ -305,9 +332,3 @@ def _write_atomically(path: Path, parts: list[bytes | memoryview]) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    if hasattr(os, "O_DIRECTORY"):  # make the rename itself durable
-        folder = os.open(path.parent, os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from pyqrt.program import Limits, Program
 from pyqrt.runtime import format as model_format
 from pyqrt.runtime.tasks import Integers, Result, Task, interpret
 from pyqrt.runtime.tokenization import Tokenizer
+from pyqrt.runtime.verification import Verification
 
 MAX_BATCH_TOKENS = (1 << 31) - 1  # offsets are int32
 
@@ -41,13 +43,15 @@ def load(
     threads: for each call; None: the CPUs this process may use, by affinity and cgroup quota.
     isa: the instruction set, "reference", "avx2" or "avx512vnni"; None: that of the environment
         variable PYQRT_FORCE_ISA, else the best supported one. Results are equal on all.
-    verify: read all of the file once, to check digests and weights. Without it the file is only
-        mapped, and pages are read when used; a damaged weight then gives a wrong result, not an error.
+    verify: check the bytes of weights and embedding tables too. That reads all of the file, so threads
+        do it while `load` returns; the first run waits for them, and raises ModelError if the file
+        is damaged. Without it pages are read when used, and a damaged weight gives a wrong result,
+        not an error. All else is checked before `load` returns, with or without it.
 
     The file stays mapped: replace it by renaming a new one over it, never by writing into it.
     Raises ModelError if the file is not a sound model or an argument is out of range.
     """
-    return Model(model_format.read(path, verify=verify), threads=threads, isa=isa, verify=verify)
+    return Model(model_format.read(path), threads=threads, isa=isa, verify=verify)
 
 
 class Model:
@@ -72,15 +76,18 @@ class Model:
         self._threads = threads or 0
         isa = isa or _runtime.default_isa()  # a bad environment variable is not the file's fault
         try:
-            self._native = _runtime.Model(file.program.to_dict(), dict(file.tensors), isa)
-            if verify:
-                self._native.verify()
+            self._native = _runtime.Model(file.program.to_dict(), file.tensors, isa)
         except ModelError as error:
             raise ModelError(f"{file.path}: {error}") from None
         self._idle: deque[tuple[int, _runtime.Session]] = deque(maxlen=_runtime.available_cpus())
         self._tokenizer: Tokenizer | None = None
         self._tokenizer_lock = threading.Lock()
-        self._idle.append((os.getpid(), self._new_session()))  # a bad number of threads shows here
+        session = self._new_session()  # a bad number of threads shows here
+        self._idle.append((os.getpid(), session))
+        self._verification = _weight_checks(file, self._native)
+        self._verified_first = verify
+        if verify:
+            self._verification.start(session.threads)
 
     def __call__(
         self, texts: str | Sequence[str], pairs: str | Sequence[str] | None = None, *, truncate: bool = False
@@ -157,6 +164,14 @@ class Model:
             return IntegerOutput(rows, self.program.outputs[index].scale)
         return IntegerOutput(values, self.program.outputs[index].scale)
 
+    def verify(self) -> None:
+        """Return when weights and embedding tables have been checked: digests and the format's ranges.
+
+        Raises ModelError if the file is damaged. Needed only to know it before the first run, or
+        after `verify=False`.
+        """
+        self._verification.wait()
+
     @property
     def tokenizer(self) -> Tokenizer | None:
         """The file's tokenizer, or None. Raises ModelError if it is malformed."""
@@ -216,6 +231,8 @@ class Model:
         return _runtime.Session(self._native, self._threads)
 
     def _run_packed(self, ids: Any, offsets: Any, types: Any) -> list[Any]:
+        if self._verified_first:
+            self._verification.wait()
         # A deque's append and pop are atomic: no lock that a fork could inherit locked. A session of
         # the parent process has no threads in the child, so the child makes its own.
         pid = os.getpid()
@@ -228,6 +245,21 @@ class Model:
         outputs: list[Any] = session.run(ids, offsets, types)
         self._idle.append((pid, session))
         return outputs
+
+
+def _weight_checks(file: model_format.ModelFile, native: _runtime.Model) -> Verification:
+    """What reads all of the file: the digest of every weight tensor, and the ranges of all."""
+
+    def check(verify: Callable[[], None]) -> None:
+        try:
+            verify()
+        except ModelError as error:
+            raise ModelError(f"{file.path}: {error}") from None
+
+    # The longest first, so that the threads end together.
+    longest = sorted(file.weights, key=lambda name: -file.tensors[name].nbytes)
+    digests = [partial(check, partial(file.check_digest, name)) for name in longest]
+    return Verification([*digests, partial(check, native.verify)])
 
 
 def _pack(

@@ -63,14 +63,11 @@ class Tokenizer:
     def __init__(self, json_text: str, max_length: int) -> None:
         """Raises ModelError if `json_text` is no tokenizer or `tokenizers` is not installed."""
         self.max_length = max_length
-        # Truncation is a state of the library's object, so there is one object for each.
+        self._json_text = json_text
         self._whole = _load(json_text)
-        self._truncating = _load(json_text)
         self._whole.no_truncation()
-        # Of a pair the longer one loses tokens first, from its end.
-        self._truncating.enable_truncation(max_length, strategy="longest_first")
-        for tokenizer in (self._whole, self._truncating):
-            tokenizer.no_padding()
+        # Truncation is a state of the library's object, so it takes a second one, made when wanted.
+        self._truncating: Any = None
 
     def encode(
         self, texts: Sequence[str], pairs: Sequence[str] | None = None, *, truncate: bool = False
@@ -86,7 +83,7 @@ class Tokenizer:
         for index, item in enumerate(inputs):
             for part in (item,) if pairs is None else item:
                 _check_text(index, part)
-        tokenizer = self._truncating if truncate else self._whole
+        tokenizer = self._truncate() if truncate else self._whole
         with _library_errors("fails"):
             encoded = [Encoded(encoding) for encoding in tokenizer.encode_batch(inputs)]
         for index, item in enumerate(encoded):
@@ -100,6 +97,14 @@ class Tokenizer:
                     f"text {index} has {len(item)} tokens, the model takes up to {self.max_length}; {remedy}"
                 )
         return encoded
+
+    def _truncate(self) -> Any:
+        if self._truncating is None:
+            truncating = _load(self._json_text)
+            # Of a pair the longer one loses tokens first, from its end.
+            truncating.enable_truncation(self.max_length, strategy="longest_first")
+            self._truncating = truncating  # whole, whichever of two threads comes last
+        return self._truncating
 
 
 def _check_text(index: int, text: Any) -> None:
@@ -117,7 +122,9 @@ def _load(json_text: str) -> Any:
     except ImportError:
         raise ModelError("texts need the tokenizers library: pip install tokenizers") from None
     with _library_errors("is malformed"):
-        return tokenizers.Tokenizer.from_str(json_text)
+        tokenizer = tokenizers.Tokenizer.from_str(json_text)
+    tokenizer.no_padding()
+    return tokenizer
 
 
 @contextmanager

@@ -25,6 +25,8 @@ from pyqrt import ModelError, ops
 KERNEL_LISTS = Path(__file__).parents[2] / "csrc" / "ops"
 CPU_FLAGS = {
     "avx2": {"avx2"},
+    "avxvnni": {"avx2", "avx_vnni"},
+    "avx512vnni256": {"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni"},
     "avx512vnni": {"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni"},
 }
 

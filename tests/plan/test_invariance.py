@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 
 import numpy as np
@@ -59,6 +60,52 @@ def test_a_batch_of_many_passes_equals_its_sequences() -> None:
     model = _runtime.Model(program.to_dict(), tensors)
     alone = [outputs(model, program, [s])[0] for s in sequences]
     assert outputs(model, program, sequences, 2) == alone
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_every_cut_of_the_rows_gives_the_same_bytes(number: int) -> None:
+    """From fewer rows than threads to many pieces, where threads are at different nodes at a time."""
+    program, tensors = tiny_program(number)
+    encoder = tiny_encoder("bert", number)
+    model = _runtime.Model(program.to_dict(), tensors)
+    longest = encoder.config.max_length
+    for lengths in (
+        [1],
+        [longest // 2],
+        [longest],
+        [longest] * 2 + [1],
+        [longest, 3] * 9,
+        [1] * 130,
+        [longest] * 40,
+    ):
+        sequences = random_sequences(encoder, lengths, seed=len(lengths))
+        alone = outputs(model, program, sequences)
+        for threads in (2, 3, 5, 16):
+            assert outputs(model, program, sequences, threads) == alone, (lengths, threads)
+
+
+def test_repeated_runs_on_many_threads_give_the_same_bytes() -> None:
+    """Buffers share memory while threads are at different nodes; a row in reach of two would show."""
+    program, tensors = tiny_program(0)
+    session = _runtime.Session(_runtime.Model(program.to_dict(), tensors), 4)
+    ids, offsets, types = packed(random_sequences(tiny_encoder(), [24, 5, 17, 9] * 10, seed=8))
+    results = {session.run(ids, offsets, types)[0].tobytes() for _ in range(100)}
+    assert len(results) == 1
+
+
+def test_a_forked_child_makes_its_own_sessions() -> None:
+    program, tensors = tiny_program(0)
+    model = _runtime.Model(program.to_dict(), tensors)
+    batch = packed(random_sequences(tiny_encoder(), [24] * 12))
+    parent = _runtime.Session(model, 2)
+    expected = parent.run(*batch)[0].tobytes()
+    child = os.fork()
+    if child == 0:
+        own = _runtime.Session(model, 2).run(*batch)[0].tobytes()
+        inherited = parent.run(*batch)[0].tobytes()  # its threads are gone; the caller does all
+        os._exit(0 if own == inherited == expected else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert parent.run(*batch)[0].tobytes() == expected
 
 
 def test_an_empty_batch_gives_empty_outputs() -> None:

@@ -91,8 +91,10 @@ void attend(const AttentionArgs& args, int64_t item, void* scratch) {
   Isa::pack_values(args.value + first * args.value_stride + head * d, args.value_stride, n, d,
                    values);
   // Dot products run to whole groups of keys; softmax writes n of them.
-  std::memset(high, 0, static_cast<std::size_t>(kTile * stride));
-  std::memset(low, 0, static_cast<std::size_t>(kTile * stride));
+  if (n % Isa::kGroup != 0) {
+    std::memset(high, 0, static_cast<std::size_t>(kTile * stride));
+    std::memset(low, 0, static_cast<std::size_t>(kTile * stride));
+  }
 
   SoftmaxArgs softmax;
   softmax.n = n;

@@ -70,45 +70,40 @@ Halves normalize(__m256i input, const LayerNormVectorRow& row) {
   return {half(q.low), half(q.high)};
 }
 
-// The gains and biases of one output for one step.
+// The gains of one output for one step, and its biases with the rounding constant in them.
 struct Affine {
   Halves gain, bias;
-  __m128i count;
+  __m128i shift;
 
   Affine() = default;
 
   template <class Element>
   Affine(const LayerNormOutput<Element>& output, int64_t j)
-      : gain(unpack(load(output.gain + j))), count(_mm_cvtsi32_si128(output.shift - 1)) {
-    const __m256i first = load(output.bias + j);
-    const __m256i second = load(output.bias + j + 8);
+      : gain(unpack(load(output.gain + j))), shift(_mm_cvtsi32_si128(output.shift)) {
+    const __m256i half = _mm256_set1_epi32(int32_t{1} << (output.shift - 1));
+    const __m256i first = _mm256_add_epi32(load(output.bias + j), half);
+    const __m256i second = _mm256_add_epi32(load(output.bias + j + 8), half);
     bias = {_mm256_permute2x128_si256(first, second, 0x20),
             _mm256_permute2x128_si256(first, second, 0x31)};
   }
 
-  // (y * gain + bias) >> (shift - 1). The last bit is left to be rounded away, which, unlike adding
-  // 2^(shift - 1), cannot overflow.
   Halves operator()(const Halves& y) const {
     const auto half = [&](__m256i v, __m256i g, __m256i b) {
-      return _mm256_sra_epi32(_mm256_add_epi32(_mm256_madd_epi16(v, g), b), count);
+      return _mm256_sra_epi32(_mm256_add_epi32(_mm256_madd_epi16(v, g), b), shift);
     };
     return {half(y.low, gain.low, bias.low), half(y.high, gain.high, bias.high)};
   }
 };
 
-// Rounds the last bit away and saturates.
-__m128i round8(const Halves& v) {
-  // mulhrs by 2^14 is (v + 1) >> 1.
-  const __m256i rounded =
-      _mm256_mulhrs_epi16(_mm256_packs_epi32(v.low, v.high), _mm256_set1_epi16(1 << 14));
-  const __m256i clipped = _mm256_max_epi16(rounded, _mm256_set1_epi16(-fixed::kMaxS8));
+// Both halves in order, saturated.
+__m128i pack8(const Halves& v) {
+  const __m256i words = _mm256_packs_epi32(v.low, v.high);
+  const __m256i clipped = _mm256_max_epi16(words, _mm256_set1_epi16(-fixed::kMaxS8));
   return _mm_packs_epi16(_mm256_castsi256_si128(clipped), _mm256_extracti128_si256(clipped, 1));
 }
-__m256i round16(const Halves& v) {
-  const __m256i one = _mm256_set1_epi32(1);
-  const __m256i packed = _mm256_packs_epi32(_mm256_srai_epi32(_mm256_add_epi32(v.low, one), 1),
-                                            _mm256_srai_epi32(_mm256_add_epi32(v.high, one), 1));
-  return _mm256_max_epi16(packed, _mm256_set1_epi16(-fixed::kMaxS16));
+__m256i pack16(const Halves& v) {
+  const __m256i words = _mm256_packs_epi32(v.low, v.high);
+  return _mm256_max_epi16(words, _mm256_set1_epi16(-fixed::kMaxS16));
 }
 
 template <bool kOutput8, bool kOutput16>
@@ -119,10 +114,10 @@ void step(const LayerNormArgs& args, const LayerNormVectorRow* rows, int count, 
   for (int i = 0; i < count; ++i) {
     const Halves y = normalize(load(rows[i].input + j), rows[i]);
     if constexpr (kOutput8) {
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(rows[i].output8 + j), round8(affine8(y)));
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(rows[i].output8 + j), pack8(affine8(y)));
     }
     if constexpr (kOutput16) {
-      _mm256_storeu_si256(reinterpret_cast<__m256i*>(rows[i].output16 + j), round16(affine16(y)));
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(rows[i].output16 + j), pack16(affine16(y)));
     }
   }
 }

@@ -52,7 +52,7 @@ LayerNormRow statistics(const LayerNormArgs& args, int64_t index) {
   for (; j + 64 <= args.n; j += 64) {
     const __m512i a = AllColumns::load(input + j);
     const __m512i b = AllColumns::load(input + j + 32);
-    sum = _mm512_dpwssd_epi32(_mm512_dpwssd_epi32(sum, a, ones), b, ones);
+    sum = _mm512_add_epi32(sum, _mm512_dpwssd_epi32(_mm512_madd_epi16(a, ones), b, ones));
     // 4 * 32767^2 < 2^32: exact as unsigned.
     squares = add_u32(squares, _mm512_dpwssd_epi32(_mm512_madd_epi16(a, a), b, b));
   }
@@ -83,43 +83,38 @@ Halves normalize(__m512i input, const LayerNormVectorRow& row) {
   return {half(q.low), half(q.high)};
 }
 
-// The gains and biases of one output for one step.
+// The gains of one output for one step, and its biases with the rounding constant in them.
 struct Affine {
   Halves gain, bias;
-  __m128i count;
+  __m128i shift;
 
   Affine() = default;
 
   template <class Columns, class Element>
   Affine(const Columns& columns, const LayerNormOutput<Element>& output, int64_t j)
-      : gain(unpack(columns.load(output.gain + j))), count(_mm_cvtsi32_si128(output.shift - 1)) {
-    const __m512i first = columns.load(output.bias + j, 0);
-    const __m512i second = columns.load(output.bias + j, 1);
+      : gain(unpack(columns.load(output.gain + j))), shift(_mm_cvtsi32_si128(output.shift)) {
+    const __m512i half = _mm512_set1_epi32(int32_t{1} << (output.shift - 1));
+    const __m512i first = _mm512_add_epi32(columns.load(output.bias + j, 0), half);
+    const __m512i second = _mm512_add_epi32(columns.load(output.bias + j, 1), half);
     bias = {_mm512_shuffle_i64x2(first, second, 0x88), _mm512_shuffle_i64x2(first, second, 0xDD)};
   }
 
-  // (y * gain + bias) >> (shift - 1). The last bit is left to be rounded away, which, unlike adding
-  // 2^(shift - 1), cannot overflow.
   Halves operator()(const Halves& y) const {
     const auto half = [&](__m512i v, __m512i g, __m512i b) {
-      return _mm512_sra_epi32(_mm512_dpwssd_epi32(b, v, g), count);
+      return _mm512_sra_epi32(_mm512_dpwssd_epi32(b, v, g), shift);
     };
     return {half(y.low, gain.low, bias.low), half(y.high, gain.high, bias.high)};
   }
 };
 
-// Rounds the last bit away and saturates.
-__m256i round8(const Halves& v) {
-  // mulhrs by 2^14 is (v + 1) >> 1.
-  const __m512i rounded =
-      _mm512_mulhrs_epi16(_mm512_packs_epi32(v.low, v.high), _mm512_set1_epi16(1 << 14));
-  return _mm512_cvtsepi16_epi8(_mm512_max_epi16(rounded, _mm512_set1_epi16(-fixed::kMaxS8)));
+// Both halves in order, saturated.
+__m256i pack8(const Halves& v) {
+  const __m512i words = _mm512_packs_epi32(v.low, v.high);
+  return _mm512_cvtsepi16_epi8(_mm512_max_epi16(words, _mm512_set1_epi16(-fixed::kMaxS8)));
 }
-__m512i round16(const Halves& v) {
-  const __m512i one = _mm512_set1_epi32(1);
-  const __m512i packed = _mm512_packs_epi32(_mm512_srai_epi32(_mm512_add_epi32(v.low, one), 1),
-                                            _mm512_srai_epi32(_mm512_add_epi32(v.high, one), 1));
-  return _mm512_max_epi16(packed, _mm512_set1_epi16(-fixed::kMaxS16));
+__m512i pack16(const Halves& v) {
+  const __m512i words = _mm512_packs_epi32(v.low, v.high);
+  return _mm512_max_epi16(words, _mm512_set1_epi16(-fixed::kMaxS16));
 }
 
 template <bool kOutput8, bool kOutput16, class Columns>
@@ -130,8 +125,8 @@ void step(const Columns& columns, const LayerNormArgs& args, const LayerNormVect
   if constexpr (kOutput16) affine16 = Affine(columns, args.output16, j);
   for (int i = 0; i < count; ++i) {
     const Halves y = normalize(columns.load(rows[i].input + j), rows[i]);
-    if constexpr (kOutput8) columns.store(rows[i].output8 + j, round8(affine8(y)));
-    if constexpr (kOutput16) columns.store(rows[i].output16 + j, round16(affine16(y)));
+    if constexpr (kOutput8) columns.store(rows[i].output8 + j, pack8(affine8(y)));
+    if constexpr (kOutput16) columns.store(rows[i].output16 + j, pack16(affine16(y)));
   }
 }
 

@@ -37,13 +37,11 @@ static inline LayerNormRow layernorm_row(int64_t n, int64_t epsilon, int64_t sum
   return row;
 }
 
-// The last line of both outputs, before saturation. 64 bits, because the rounding constant can
-// carry |y * gain + bias| < 2^31 beyond int32.
+// The last line of both outputs, before saturation. The contract leaves room for the rounding.
 template <class Element>
 static inline int32_t layernorm_affine(const LayerNormOutput<Element>& output, int32_t y,
                                        int64_t column) {
-  const int64_t value = int64_t{y} * output.gain[column] + output.bias[column];
-  return static_cast<int32_t>(fixed::rshr64(value, output.shift));
+  return fixed::rshr(y * output.gain[column] + output.bias[column], output.shift);
 }
 
 static inline void layernorm_columns(const LayerNormArgs& args, int64_t index,

@@ -37,7 +37,11 @@ class Attention final : public Node {
     report.widest_bits = 63;
   }
 
-  void run(const Context& context) const override {
+  Items items() const override { return Items::kHeads; }
+
+  int64_t count(const Batch& batch) const override { return batch.sequences * args_.heads; }
+
+  void run(const Context& context, Range items, Range, int worker) const override {
     AttentionArgs args = args_;
     const BufferView& input = context.buffers[input_];
     args.query = input.as<const int8_t>();
@@ -47,10 +51,7 @@ class Attention final : public Node {
     args.offsets = context.batch.offsets;
     args.output = context.buffers[output_].as<int8_t>();
     args.output_stride = context.buffers[output_].stride;
-    const int64_t items = context.batch.sequences * args.heads;
-    parallel_ranges(context, items, 1, [&](Range range, int worker) {
-      kernel_.run(args, range, context.batch.max_length, context.worker_scratch(worker));
-    });
+    kernel_.run(args, items, context.batch.max_length, context.worker_scratch(worker));
   }
 
   std::size_t scratch_bytes(int64_t max_length) const override {

@@ -7,8 +7,6 @@
 namespace pyqrt {
 namespace {
 
-constexpr int64_t kRowGrain = 32;
-
 class Embedding final : public Node {
  public:
   explicit Embedding(const NodeReader& reader)
@@ -31,7 +29,9 @@ class Embedding final : public Node {
         fixed::bit_length(static_cast<uint64_t>(args_.tables) * fixed::kMaxS8 * fixed::kMaxS16) + 1;
   }
 
-  void run(const Context& context) const override {
+  Items items() const override { return Items::kTokens; }
+
+  void run(const Context& context, Range items, Range, int) const override {
     EmbeddingArgs args = args_;
     for (int t = 0; t < args.tables; ++t) {
       args.table[t].index = index_[t] == Index::kWord   ? context.batch.ids
@@ -40,17 +40,19 @@ class Embedding final : public Node {
     }
     args.output = context.buffers[output_].as<int16_t>();
     args.output_stride = context.buffers[output_].stride;
-    parallel_ranges(context, context.batch.tokens, kRowGrain,
-                    [&](Range rows, int) { kernel_.run(args, rows); });
+    kernel_.run(args, items);
   }
 
   void verify() const override {
     for (int t = 0; t < args_.tables; ++t) {
-      const int8_t* data = args_.table[t].data;
-      for (int64_t i = 0; i < rows_[t] * args_.width; ++i) {
-        if (data[i] < -fixed::kMaxS8) {
-          throw Error("row " + std::to_string(i / args_.width) + " of table " + std::to_string(t) +
-                      " holds " + std::to_string(data[i]) + ", outside [-127, 127]");
+      for (int64_t i = 0; i < rows_[t]; ++i) {
+        const int8_t* row = args_.table[t].data + i * args_.width;
+        // No branch within the row, so that the compiler can vectorize.
+        int beyond = 0;
+        for (int64_t c = 0; c < args_.width; ++c) beyond |= row[c] < -fixed::kMaxS8;
+        if (beyond != 0) {
+          throw Error("row " + std::to_string(i) + " of table " + std::to_string(t) +
+                      " holds -128, outside [-127, 127]");
         }
       }
     }

@@ -7,7 +7,6 @@
 namespace pyqrt {
 namespace {
 
-constexpr int64_t kRowGrain = 16;
 constexpr int64_t kMaxEpsilon = int64_t{1} << 56;
 constexpr int64_t kMaxBias = (int64_t{1} << 30) - 1;
 
@@ -43,7 +42,9 @@ class LayerNorm final : public Node {
     report.variant = kernel_.isa;
   }
 
-  void run(const Context& context) const override {
+  Items items() const override { return items_of(rows_); }
+
+  void run(const Context& context, Range items, Range, int) const override {
     LayerNormArgs args = args_;
     args.input = context.buffers[input_].as<const int16_t>();
     args.input_stride = context.buffers[input_].stride;
@@ -55,8 +56,7 @@ class LayerNorm final : public Node {
       args.output16.data = context.buffers[output16_].as<int16_t>();
       args.output16.stride = context.buffers[output16_].stride;
     }
-    parallel_ranges(context, context.batch.rows(rows_), kRowGrain,
-                    [&](Range rows, int) { kernel_.run(args, rows); });
+    kernel_.run(args, items);
   }
 
  private:

@@ -12,8 +12,7 @@ namespace {
 
 constexpr int64_t kMaxFeatures = 65536;
 constexpr int64_t kMaxOutputs = int64_t{1} << 22;  // a vocabulary
-constexpr int64_t kTileBlocks = 4;                 // blocks the widest kernel works on together
-constexpr int64_t kItemsPerThread = 3;             // pieces per thread, so that none waits long
+constexpr int64_t kTileBlocks = 4;  // blocks the widest kernel works on together: a column
 
 LinearEpilogue parse_epilogue(const NodeReader& reader) {
   const std::string name = reader.text("epilogue");
@@ -26,6 +25,37 @@ LinearEpilogue parse_epilogue(const NodeReader& reader) {
   reader.fail(
       "unknown epilogue '" + name +
       "'; known: requantize_s8, requantize_s16, requantize_s32, gelu_s8, gelu_s16, residual_s16");
+}
+
+constexpr int64_t kBlockGroup = kLinearBlock * kLinearGroup;
+
+// Of the channels of one block: the sum of the weights; does one lie beyond [-127, 127]?
+struct BlockSums {
+  int32_t sum[kLinearBlock] = {};
+  bool beyond[kLinearBlock] = {};
+};
+
+// Adds up columns of bytes in 16 bits as far as those reach, so that the compiler can vectorize:
+// it runs at the speed of memory.
+BlockSums sum_block(const int8_t* weight, int64_t groups) {
+  constexpr int64_t kRun = 255;  // 255 * 128 < 2^15
+  BlockSums result;
+  for (int64_t first = 0; first < groups; first += kRun) {
+    int16_t sum[kBlockGroup] = {};
+    int8_t beyond[kBlockGroup] = {};
+    for (int64_t g = first; g < std::min(first + kRun, groups); ++g) {
+      const int8_t* group = weight + g * kBlockGroup;
+      for (int64_t i = 0; i < kBlockGroup; ++i) {
+        sum[i] = static_cast<int16_t>(sum[i] + group[i]);
+        beyond[i] = static_cast<int8_t>(beyond[i] | (group[i] < -fixed::kMaxS8));
+      }
+    }
+    for (int64_t i = 0; i < kBlockGroup; ++i) {
+      result.sum[i / kLinearGroup] += sum[i];
+      result.beyond[i / kLinearGroup] |= beyond[i] != 0;
+    }
+  }
+  return result;
 }
 
 class Linear final : public Node {
@@ -75,10 +105,13 @@ class Linear final : public Node {
     report.weight_bytes = channels * round_up(args_.k, kLinearGroup);
   }
 
-  void run(const Context& context) const override {
+  Items items() const override { return items_of(rows_); }
+
+  int64_t columns() const override { return ceil_div(args_.n, kLinearBlock * kTileBlocks); }
+
+  void run(const Context& context, Range items, Range columns, int worker) const override {
     LinearArgs args = args_;
     args.m = context.batch.rows(rows_);
-    if (args.m == 0) return;
     const BufferView& input = context.buffers[input_];
     args.input = input.data;
     args.input_stride = input.stride;
@@ -88,51 +121,35 @@ class Linear final : public Node {
       args.residual = context.buffers[residual_].as<const int16_t>();
       args.residual_stride = context.buffers[residual_].stride;
     }
-    // Rows are cut into whole chunks; columns only as far as that leaves threads without work,
-    // because every piece repacks its rows.
     const int64_t blocks = ceil_div(args.n, kLinearBlock);
-    const int64_t threads = context.pool.threads();
-    const int64_t row_items = threads == 1 ? 1 : ceil_div(args.m, kLinearRowChunk);
-    const int64_t wanted = threads == 1 ? 1 : ceil_div(kItemsPerThread * threads, row_items);
-    const int64_t column_grain = round_up(ceil_div(blocks, wanted), kTileBlocks);
-    const int64_t column_items = ceil_div(blocks, column_grain);
-    const int64_t row_grain = threads == 1 ? args.m : kLinearRowChunk;
-    context.pool.run(row_items * column_items, [&](int64_t item, int worker) {
-      const int64_t row = item / column_items * row_grain;
-      const int64_t block = item % column_items * column_grain;
-      kernel_.run(args, Range{row, std::min(row + row_grain, args.m)},
-                  Range{block, std::min(block + column_grain, blocks)},
-                  context.worker_scratch(worker));
-    });
+    kernel_.run(args, items,
+                {columns.begin * kTileBlocks, std::min(columns.end * kTileBlocks, blocks)},
+                context.worker_scratch(worker));
   }
 
   std::size_t scratch_bytes(int64_t) const override { return linear_scratch_bytes(args_.k); }
 
   void verify() const override {
     const int64_t groups = ceil_div(args_.k, kLinearGroup);
-    const int64_t channels = round_up(args_.n, kLinearBlock);
-    for (int64_t j = 0; j < channels; ++j) {
-      const int8_t* column =
-          args_.weight +
-          (j / kLinearBlock * groups * kLinearBlock + j % kLinearBlock) * kLinearGroup;
-      int32_t sum = 0;
-      bool in_range = true;
-      for (int64_t g = 0; g < groups; ++g) {
-        const int8_t* group = column + g * kLinearBlock * kLinearGroup;
-        for (int64_t c = 0; c < kLinearGroup; ++c) {
-          sum += group[c];
-          in_range &= group[c] >= -fixed::kMaxS8;
-          in_range &= g * kLinearGroup + c < args_.k || group[c] == 0;
+    for (int64_t block = 0; block < ceil_div(args_.n, kLinearBlock); ++block) {
+      const int8_t* weight = args_.weight + block * groups * kBlockGroup;
+      const BlockSums sums = sum_block(weight, groups);
+      const int8_t* last = weight + (groups - 1) * kBlockGroup;
+      for (int64_t c = 0; c < kLinearBlock; ++c) {
+        const int64_t j = block * kLinearBlock + c;
+        bool padded = true;
+        for (int64_t i = args_.k - (groups - 1) * kLinearGroup; i < kLinearGroup; ++i) {
+          padded &= last[c * kLinearGroup + i] == 0;
         }
-      }
-      if (!in_range) {
-        throw Error("weights of channel " + std::to_string(j) +
-                    " leave [-127, 127] or are not zero in the padding");
-      }
-      if (sum != args_.weight_sum[j]) {
-        throw Error("weight_sum of channel " + std::to_string(j) + " is " +
-                    std::to_string(args_.weight_sum[j]) + ", the weights add up to " +
-                    std::to_string(sum));
+        if (sums.beyond[c] || !padded) {
+          throw Error("weights of channel " + std::to_string(j) +
+                      " leave [-127, 127] or are not zero in the padding");
+        }
+        if (sums.sum[c] != args_.weight_sum[j]) {
+          throw Error("weight_sum of channel " + std::to_string(j) + " is " +
+                      std::to_string(args_.weight_sum[j]) + ", the weights add up to " +
+                      std::to_string(sums.sum[c]));
+        }
       }
     }
   }

@@ -7,8 +7,6 @@
 namespace pyqrt {
 namespace {
 
-constexpr int64_t kRowGrain = 16;
-
 class Lookup final : public Node {
  public:
   explicit Lookup(const NodeReader& reader) : kernel_(select_kernel(kLookupKernels, reader.isa())) {
@@ -25,14 +23,15 @@ class Lookup final : public Node {
     report.widest_bits = fixed::bit_length(uint64_t{fixed::kMaxS16} * 128 + 64) + 1;
   }
 
-  void run(const Context& context) const override {
+  Items items() const override { return items_of(rows_); }
+
+  void run(const Context& context, Range items, Range, int) const override {
     LookupArgs args = args_;
     args.input = context.buffers[input_].as<const int16_t>();
     args.input_stride = context.buffers[input_].stride;
     args.output = context.buffers[output_].as<int16_t>();
     args.output_stride = context.buffers[output_].stride;
-    parallel_ranges(context, context.batch.rows(rows_), kRowGrain,
-                    [&](Range rows, int) { kernel_.run(args, rows); });
+    kernel_.run(args, items);
   }
 
  private:

@@ -7,8 +7,6 @@ namespace pyqrt {
 namespace {
 
 constexpr int64_t kMaxWidth = 65536;
-constexpr int64_t kRowGrain = 16;
-
 class Normalize final : public Node {
  public:
   explicit Normalize(const NodeReader& reader)
@@ -30,14 +28,15 @@ class Normalize final : public Node {
     report.widest_bits = 63;  // N << 2(31 - e)
   }
 
-  void run(const Context& context) const override {
+  Items items() const override { return items_of(rows_); }
+
+  void run(const Context& context, Range items, Range, int) const override {
     NormalizeArgs args = args_;
     args.input = context.buffers[input_].as<const int16_t>();
     args.input_stride = context.buffers[input_].stride;
     args.output = context.buffers[output_].as<int32_t>();
     args.output_stride = context.buffers[output_].stride;
-    parallel_ranges(context, context.batch.rows(rows_), kRowGrain,
-                    [&](Range rows, int) { kernel_.run(args, rows); });
+    kernel_.run(args, items);
   }
 
  private:

@@ -28,15 +28,16 @@ class Pool final : public Node {
     report.widest_bits = fixed::bit_length(static_cast<uint64_t>(count) * fixed::kMaxS16) + 1;
   }
 
-  void run(const Context& context) const override {
+  Items items() const override { return Items::kSequences; }
+
+  void run(const Context& context, Range items, Range, int) const override {
     PoolArgs args = args_;
     args.input = context.buffers[input_].as<const int16_t>();
     args.input_stride = context.buffers[input_].stride;
     args.offsets = context.batch.offsets;
     args.output = context.buffers[output_].as<int16_t>();
     args.output_stride = context.buffers[output_].stride;
-    parallel_ranges(context, context.batch.sequences, 1,
-                    [&](Range sequences, int) { kernel_.run(args, sequences); });
+    kernel_.run(args, items);
   }
 
  private:

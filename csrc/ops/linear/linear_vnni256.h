@@ -1,0 +1,88 @@
+// linear, 256-bit VNNI: u8 x s8 dot products, in whichever encoding the including file is compiled
+// for. README.md explains the shape; rows are packed as u8 = q + 128, and what that adds is taken
+// off again with weight_sum.
+#pragma once
+
+#include "ops/linear/linear_tiles256.h"
+
+namespace pyqrt {
+namespace {
+
+// 32 inputs at a time.
+void pack32(const int8_t* from, uint8_t* plane, uint8_t* /*none*/) {
+  store(plane, _mm256_add_epi8(load(from), _mm256_set1_epi8(-128)));
+}
+void pack32(const int16_t* from, uint8_t* high, uint8_t* low) {
+  const __m256i offset = _mm256_set1_epi16(-32768);
+  const __m256i left = _mm256_add_epi16(load(from), offset);
+  const __m256i right = _mm256_add_epi16(load(from + 16), offset);
+  const __m256i byte = _mm256_set1_epi16(255);
+  const __m256i high_bytes =
+      _mm256_packus_epi16(_mm256_srli_epi16(left, 8), _mm256_srli_epi16(right, 8));
+  const __m256i low_bytes =
+      _mm256_packus_epi16(_mm256_and_si256(left, byte), _mm256_and_si256(right, byte));
+  store(high, _mm256_permute4x64_epi64(high_bytes, 0xD8));
+  store(low, _mm256_permute4x64_epi64(low_bytes, 0xD8));
+}
+
+// A read-write register operand: with the intrinsic, GCC copies accumulators between registers.
+inline void dot_product(__m256i& sum, __m256i input, __m256i weight) {
+#if defined(__AVX512VNNI__) && defined(__AVX512VL__)
+  asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(input), "v"(weight));
+#else  // AVX-VNNI: the assembler would take the EVEX encoding, which these CPUs lack
+  asm("%{vex%} vpdpbusd %2, %1, %0" : "+x"(sum) : "x"(input), "x"(weight));
+#endif
+}
+
+// Packed rows are unsigned bytes: q + 128, or the high and the low bytes of q + 32768. From k on
+// they may hold anything: the weights there are zeros.
+struct DotProducts {
+  using Element = uint8_t;
+
+  // A cache line more than the row: keeps rows out of each other's cache sets.
+  static int64_t row_stride(int64_t k) { return round_up(k, 64) + 64; }
+
+  static __m256i correction(__m256i weight_sum) {
+    return _mm256_sub_epi32(_mm256_setzero_si256(), _mm256_slli_epi32(weight_sum, 7));
+  }
+
+  template <class Input>
+  static void pack_row(const Input* row, int64_t k, uint8_t* high, uint8_t* low) {
+    int64_t i = 0;
+    for (; i + 32 <= k; i += 32) pack32(row + i, high + i, low + i);
+    if (i == k) return;
+    Input last[32] = {};
+    std::memcpy(last, row + i, static_cast<std::size_t>(k - i) * sizeof(Input));
+    pack32(last, high + i, low + i);
+  }
+
+  template <int kRows>
+  static void multiply(const Operands<uint8_t>& operands, int32_t (*sums)[kLinearBlock]) {
+    const Operands<uint8_t> o = operands;
+    __m256i sum[kRows][kHalves];
+#pragma GCC unroll 6
+    for (int r = 0; r < kRows; ++r) sum[r][0] = sum[r][1] = _mm256_setzero_si256();
+    for (int64_t group = 0; group < o.groups; ++group) {
+      _mm_prefetch(o.next_weight + group * o.next_step, _MM_HINT_T1);
+      const int8_t* weight = o.weight + group * kLinearBlock * kLinearGroup;
+      const __m256i left = load(weight);
+      const __m256i right = load(weight + 32);
+#pragma GCC unroll 6
+      for (int r = 0; r < kRows; ++r) {
+        int32_t four;
+        std::memcpy(&four, o.rows + r * o.row_stride + group * kLinearGroup, sizeof four);
+        const __m256i input = _mm256_set1_epi32(four);
+        dot_product(sum[r][0], input, left);
+        dot_product(sum[r][1], input, right);
+      }
+    }
+#pragma GCC unroll 6
+    for (int r = 0; r < kRows; ++r) {
+      store(&sums[r][0], sum[r][0]);
+      store(&sums[r][kLanes], sum[r][1]);
+    }
+  }
+};
+
+}  // namespace
+}  // namespace pyqrt
