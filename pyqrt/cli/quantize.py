@@ -75,5 +75,14 @@ def quantize(
 def _print_report(output: Path, report: dict[str, Any]) -> None:
     from pyqrt.cli.tables import print_pairs
 
-    plain = {key: value if isinstance(value, str) else json.dumps(value) for key, value in report.items()}
-    print_pairs(f"{output}, {output.stat().st_size} bytes", plain)
+    plain = {key.replace("_", " "): _plain(value) for key, value in report.items()}
+    print_pairs(f"{output}, {output.stat().st_size / 1e6:.1f} MB", plain)
+
+
+def _plain(value: Any) -> str:
+    """A report's value as a person reads it."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key.replace('_', ' ')} {_plain(item)}" for key, item in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_plain, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
