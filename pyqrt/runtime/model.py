@@ -41,7 +41,7 @@ def load(
     """Load a model file made by `pyqrt quantize`.
 
     threads: for each call; None: the CPUs this process may use, by affinity and cgroup quota.
-    isa: the instruction set, "reference", "avx2" or "avx512vnni"; None: that of the environment
+    isa: the instruction set, one that `pyqrt doctor` lists as supported; None: that of the environment
         variable PYQRT_FORCE_ISA, else the best supported one. Results are equal on all.
     verify: check the bytes of weights and embedding tables too. That reads all of the file, so threads
         do it while `load` returns; the first run waits for them, and raises ModelError if the file
