@@ -8,12 +8,12 @@ from itertools import accumulate
 import numpy as np
 import torch
 
+from pyqrt.grids import Grid, Scales
 from pyqrt.lower import lower
 from pyqrt.models import families, family
 from pyqrt.nn import Encoder
 from pyqrt.nn.activations import is_gelu
 from pyqrt.program import Program
-from pyqrt.quantize.grids import Grid, Scales
 from pyqrt.quantize.texts import Encoded
 
 

@@ -10,11 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from pyqrt.grids import GELU_SCALE, MAX_S8, MAX_S16, Grid, Scales, Vector
 from pyqrt.lower.builder import ProgramBuilder, Tensor
 from pyqrt.lower.fixed_point import (
-    MAX_S16,
     LoweringError,
-    Vector,
     gain_and_bias,
     round_half_up,
     small_multipliers,
@@ -32,7 +31,6 @@ from pyqrt.nn import Encoder
 from pyqrt.nn.activations import activation, is_gelu
 from pyqrt.nn.encoder import Attention, Layer
 from pyqrt.program import Limits, Program
-from pyqrt.quantize.grids import GELU_SCALE, MAX_S8, Grid, Scales
 
 UNIT_SCALE = 2.0**-30  # csrc/ops/normalize/normalize.h
 

@@ -6,11 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyqrt.errors import ModelError
-
-Vector = NDArray[np.float64]
+from pyqrt.grids import MAX_S16, Vector
 
 MIN_SHIFT, MAX_SHIFT = 26, 62  # csrc/fixed/fixed.h
-MAX_S16 = 32767
 MAX_BIAS = 2**30 - 1
 
 

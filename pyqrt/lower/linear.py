@@ -7,17 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pyqrt.grids import GELU_SCALE, MAX_S8, MAX_S16, Grid, Vector
 from pyqrt.lower.builder import ProgramBuilder, Tensor
 from pyqrt.lower.fixed_point import (
     LoweringError,
-    Vector,
     multiplier_and_shift,
     round_half_up,
     small_multipliers,
 )
 from pyqrt.ops import pack_weight
 from pyqrt.program import Rows
-from pyqrt.quantize.grids import GELU_SCALE, MAX_S8, MAX_S16, Grid
 
 _BLOCK = 16
 _BIAS_LIMIT = 2.0**28  # of a bias in accumulator units

@@ -18,11 +18,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from pyqrt.nn import Encoder, EncoderConfig
-from pyqrt.nn.activations import is_gelu
-from pyqrt.nn.encoder import Layer
-from pyqrt.quantize.equalize import equalization_factor, predicted_noise
-from pyqrt.quantize.grids import (
+from pyqrt.grids import (
     GELU_SCALE,
     MAX_S8,
     MAX_S16,
@@ -32,6 +28,10 @@ from pyqrt.quantize.grids import (
     asymmetric_grid,
     symmetric_grid,
 )
+from pyqrt.nn import Encoder, EncoderConfig
+from pyqrt.nn.activations import is_gelu
+from pyqrt.nn.encoder import Layer
+from pyqrt.quantize.equalize import equalization_factor, predicted_noise
 from pyqrt.quantize.statistics import ChannelStatistics, Histogram, PackedBatch, channel_statistics, observe
 
 Observer = Literal["minmax", "percentile", "mse"]

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pyqrt.quantize.grids import MAX_S8, Vector
+from pyqrt.grids import MAX_S8, Vector
 from pyqrt.quantize.statistics import ChannelStatistics
 
 SMOOTHING_EXPONENTS = tuple(k / 10 for k in range(11))

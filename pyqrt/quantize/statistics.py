@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from pyqrt.grids import Vector
 from pyqrt.nn import Encoder
-from pyqrt.quantize.grids import Vector
 
 HISTOGRAM_BINS = 4096
 

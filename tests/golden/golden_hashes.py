@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from pyqrt import _runtime
+from pyqrt.grids import Scales
 from pyqrt.lower import lower
 from pyqrt.program import Program
 from pyqrt.quantize.checkpoint import load_checkpoint
-from pyqrt.quantize.grids import Scales
 
 HASHES = Path(__file__).parent / "hashes.json"
 DEMO_SCALES = Path(__file__).parent / "all-MiniLM-L6-v2.scales.safetensors"

@@ -10,11 +10,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pyqrt.grids import Scales, asymmetric_grid, symmetric_grid
 from pyqrt.quantize import choose
 from pyqrt.quantize.api import compare_encoder, quantize_encoder
 from pyqrt.quantize.choose import OBSERVERS, choose_scales
 from pyqrt.quantize.equalize import equalization_factor, predicted_noise
-from pyqrt.quantize.grids import Scales, asymmetric_grid, symmetric_grid
 from pyqrt.quantize.statistics import ChannelStatistics
 from pyqrt.quantize.texts import pack
 from pyqrt.runtime.model import Model
