@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import sys
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -13,6 +14,12 @@ from pyqrt.errors import ModelError
 
 Array: TypeAlias = Any
 """A numpy array, a torch CPU tensor, or any other object with `__dlpack__` on the CPU."""
+
+
+def choice(name: str, value: str, known: Sequence[str]) -> str:
+    if value not in known:
+        raise ModelError(f"unknown {name} {value!r}; known: {', '.join(known)}")
+    return value
 
 
 def is_torch(array: Array) -> bool:

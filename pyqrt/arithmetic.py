@@ -5,11 +5,16 @@ Arguments and errors as in `pyqrt.ops`, which re-exports these functions.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
 from pyqrt import _ops
-from pyqrt._arguments import Array, check_budget, check_range, like, view
+from pyqrt._arguments import Array, check_budget, check_range, choice, like, view
 from pyqrt.errors import ModelError
+
+Polynomial = Literal["minimax", "ibert"]
+POLYNOMIALS: tuple[Polynomial, ...] = ("minimax", "ibert")
 
 
 def requantize(acc: Array, multiplier: Array, shift: Array) -> Array:
@@ -36,19 +41,27 @@ def requantize(acc: Array, multiplier: Array, shift: Array) -> Array:
     return like(acc, output.reshape(values.shape))
 
 
-def exp2_neg(u: Array) -> Array:
-    """2^-u in units of 2^-14, int16 of u's shape; u uint16 in units of 2^-12 (csrc/fixed/fixed.h)."""
+def exp2_neg(u: Array, polynomial: Polynomial = "minimax") -> Array:
+    """2^-u in units of 2^-14, int16 of u's shape; u uint16 in units of 2^-12 (csrc/fixed/fixed.h).
+
+    polynomial: "minimax", or "ibert": i-exp (Kim et al., I-BERT, 2021).
+    """
+    choice("polynomial", polynomial, POLYNOMIALS)
     values = view("u", u, np.uint16)
     output = np.empty(values.shape, np.int16)
-    _ops.exp2_neg(np.ascontiguousarray(values).reshape(-1), output.reshape(-1))
+    _ops.exp2_neg(np.ascontiguousarray(values).reshape(-1), polynomial, output.reshape(-1))
     return like(u, output)
 
 
-def gelu_q10(z: Array) -> Array:
-    """GELU in units of 2^-10, int16 of z's shape; z int16 in [-32767, 32767] (csrc/fixed/fixed.h)."""
+def gelu_q10(z: Array, polynomial: Polynomial = "minimax") -> Array:
+    """GELU in units of 2^-10, int16 of z's shape; z int16 in [-32767, 32767] (csrc/fixed/fixed.h).
+
+    polynomial: "minimax", or "ibert": i-GELU (Kim et al., I-BERT, 2021).
+    """
+    choice("polynomial", polynomial, POLYNOMIALS)
     values = check_range("z", view("z", z, np.int16), -32767, 32767)
     output = np.empty(values.shape, np.int16)
-    _ops.gelu_q10(np.ascontiguousarray(values).reshape(-1), output.reshape(-1))
+    _ops.gelu_q10(np.ascontiguousarray(values).reshape(-1), polynomial, output.reshape(-1))
     return like(z, output)
 
 

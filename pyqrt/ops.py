@@ -25,6 +25,7 @@ from pyqrt._arguments import (
     Array,
     check_budget,
     check_range,
+    choice,
     integer,
     like,
     matrix,
@@ -33,7 +34,7 @@ from pyqrt._arguments import (
     vector,
     view,
 )
-from pyqrt.arithmetic import exp2_neg, gelu_q10, isqrt, requantize
+from pyqrt.arithmetic import POLYNOMIALS, Polynomial, exp2_neg, gelu_q10, isqrt, requantize
 from pyqrt.errors import ModelError
 from pyqrt.weight_layout import BLOCK, pack_weight, packed_view, round_up, unpack_weight
 
@@ -71,12 +72,6 @@ _EPILOGUE_DTYPE: dict[str, type[np.signedinteger[Any]]] = {
 }
 
 
-def _choice(name: str, value: str, known: Sequence[str]) -> str:
-    if value not in known:
-        raise ModelError(f"unknown {name} {value!r}; known: {', '.join(known)}")
-    return value
-
-
 def variants(op: str) -> list[str]:
     """Names of the variants of `op` that this CPU runs, best first; "reference" is always last.
 
@@ -84,7 +79,7 @@ def variants(op: str) -> list[str]:
     """
     kernels = _ops.kernels()
     supported = {isa["name"] for isa in _ops.isas() if isa["supported"]}
-    return [name for name in kernels[_choice("op", op, list(kernels))] if name in supported]
+    return [name for name in kernels[choice("op", op, list(kernels))] if name in supported]
 
 
 def linear(
@@ -99,6 +94,7 @@ def linear(
     epilogue: str = "requantize_s8",
     zero_point: int = 0,
     pre_shift: int = 0,
+    polynomial: Polynomial = "minimax",
     gelu_multiplier: Array | None = None,
     gelu_shift: int = 1,
     residual: Array | None = None,
@@ -116,7 +112,8 @@ def linear(
     epilogue: requantize_s8, requantize_s16, requantize_s32, gelu_s8 (input of the GELU in units of
     2^-10; with gelu_multiplier int16 and gelu_shift in [1, 30]), gelu_s16 (input and output in units
     of 2^-10) or residual_s16 (with residual int16 [m, n], residual_multiplier in [0, 32767] and
-    residual_shift in [1, 30]). zero_point in [-127, 127], of int8 outputs.
+    residual_shift in [1, 30]). polynomial: of the GELU, as in `gelu`. zero_point in [-127, 127], of
+    int8 outputs.
     Raises ModelError also when k and the bias could leave the accumulator's range for the shift.
     """
     rows = matrix("input", input, np.int8, np.int16)
@@ -125,7 +122,7 @@ def linear(
     m, k = rows.shape
     integer("number of columns of input", k, 1, _MAX_LENGTH)
     n = integer("out_features", out_features, 1, _MAX_S32)
-    dtype = _EPILOGUE_DTYPE[_choice("epilogue", epilogue, list(_EPILOGUE_DTYPE))]
+    dtype = _EPILOGUE_DTYPE[choice("epilogue", epilogue, list(_EPILOGUE_DTYPE))]
     blocks = packed_view("weight", weight, n, k)
     check_range("weight", blocks, -_MAX_S8, _MAX_S8)
 
@@ -162,6 +159,7 @@ def linear(
         pre_shift=pre_shift,
         epilogue=_ops.LinearEpilogue[epilogue],
         zero_point=integer("zero_point", zero_point, -_MAX_S8, _MAX_S8),
+        polynomial=choice("polynomial", polynomial, POLYNOMIALS),
         gelu_multiplier=gelu_factors,
         gelu_shift=integer("gelu_shift", gelu_shift, 1, 30),
         residual=skip,
@@ -190,11 +188,14 @@ def _check_accumulator(
     check_budget("the accumulator of channel", np.abs(bias.astype(np.int64)) + product, shift)
 
 
-def softmax(score: Array, multiplier: int, *, variant: str | None = None) -> tuple[Array, Array, Array]:
+def softmax(
+    score: Array, multiplier: int, *, polynomial: Polynomial = "minimax", variant: str | None = None
+) -> tuple[Array, Array, Array]:
     """Un-normalised probabilities of rows of scores: high uint8, low uint8 [rows, n], sum int32 [rows].
 
     score: int32 [rows, n] within (-2^30, 2^30), n <= 65536. multiplier: score scale * log2(e) *
-    2^28, in [1, 2^32 - 1]. The probability of a score is (128 * high + low) / sum
+    2^28, in [1, 2^32 - 1]. polynomial: of the exponential, "minimax" or "ibert" (i-exp of I-BERT, Kim et
+    al. 2021). The probability of a score is (128 * high + low) / sum
     (csrc/ops/softmax/softmax.h).
     """
     rows = matrix("score", score, np.int32)
@@ -203,7 +204,7 @@ def softmax(score: Array, multiplier: int, *, variant: str | None = None) -> tup
     high, low = np.empty(rows.shape, np.uint8), np.empty(rows.shape, np.uint8)
     total = np.empty(rows.shape[0], np.int32)
     factor = integer("multiplier", multiplier, 1, 2**32 - 1)
-    _ops.softmax(rows, factor, high, low, total, variant)
+    _ops.softmax(rows, factor, choice("polynomial", polynomial, POLYNOMIALS), high, low, total, variant)
     return like(score, high), like(score, low), like(score, total)
 
 
@@ -217,6 +218,7 @@ def attention(
     output_exponent: Array,
     *,
     zero_point: int = 0,
+    polynomial: Polynomial = "minimax",
     variant: str | None = None,
 ) -> Array:
     """Fused attention over packed sequences, int8 [tokens, heads * d] (csrc/ops/attention/attention.h).
@@ -225,7 +227,7 @@ def attention(
     will do. offsets: int32 [sequences + 1], sequence s being tokens [offsets[s], offsets[s + 1]).
     Per head: score_multiplier int32 (> 0) or uint32, as softmax's; output_multiplier int32 in
     [2^13, 2^14) and output_exponent int32 in [-8, 16], where value scale / output scale =
-    output_multiplier * 2^(output_exponent - 14). zero_point in [-127, 127].
+    output_multiplier * 2^(output_exponent - 14). zero_point in [-127, 127]. polynomial: as softmax's.
     Tokens of no sequence get 0.
     """
     queries = matrix("query", query, np.int8)
@@ -254,19 +256,35 @@ def attention(
     output = np.zeros((tokens, width), np.int8)
     zero = integer("zero_point", zero_point, -_MAX_S8, _MAX_S8)
     _ops.attention(
-        queries, keys, values, ends, scores.view(np.uint32), factors, exponents, zero, output, variant
+        queries,
+        keys,
+        values,
+        ends,
+        scores.view(np.uint32),
+        factors,
+        exponents,
+        zero,
+        choice("polynomial", polynomial, POLYNOMIALS),
+        output,
+        variant,
     )
     return like(query, output)
 
 
 def gelu(
-    input: Array, multiplier: Array, *, shift: int, zero_point: int = 0, variant: str | None = None
+    input: Array,
+    multiplier: Array,
+    *,
+    shift: int,
+    zero_point: int = 0,
+    polynomial: Polynomial = "minimax",
+    variant: str | None = None,
 ) -> Array:
     """GELU of Q5.10 values, requantized per channel: int8 [rows, n] (csrc/ops/gelu/gelu.h).
 
     input: int16 [rows, n] in units of 2^-10, in [-32767, 32767]. multiplier: int16 [n], not
     negative, with shift in [1, 30]: multiplier * 2^-shift is 2^-10 over the output's scale.
-    zero_point in [-127, 127].
+    zero_point in [-127, 127]. polynomial: "minimax" or "ibert" (i-GELU of I-BERT, Kim et al. 2021).
     """
     rows = check_range("input", matrix("input", input, np.int16), -_MAX_S16, _MAX_S16)
     factors = vector("multiplier", multiplier, np.int16, rows.shape[1])
@@ -274,7 +292,7 @@ def gelu(
     output = np.empty(rows.shape, np.int8)
     places = integer("shift", shift, 1, 30)
     zero = integer("zero_point", zero_point, -_MAX_S8, _MAX_S8)
-    _ops.gelu(rows, factors, places, zero, output, variant)
+    _ops.gelu(rows, factors, places, zero, choice("polynomial", polynomial, POLYNOMIALS), output, variant)
     return like(input, output)
 
 
@@ -376,7 +394,7 @@ def pool(input: Array, offsets: Array, *, kind: str = "mean", variant: str | Non
     rows = check_range("input", matrix("input", input, np.int16), -_MAX_S16, _MAX_S16)
     ends = sequence_offsets(offsets, rows.shape[0], _MAX_LENGTH)
     output = np.empty((ends.shape[0] - 1, rows.shape[1]), np.int16)
-    _ops.pool(rows, ends, _ops.PoolKind[_choice("kind", kind, ["mean", "first"])], output, variant)
+    _ops.pool(rows, ends, _ops.PoolKind[choice("kind", kind, ["mean", "first"])], output, variant)
     return like(input, output)
 
 

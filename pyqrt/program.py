@@ -14,11 +14,11 @@ embedding  (none)             s16 tokens           shift, position_offset; word,
                                                    [position, position_multiplier],
                                                    [type, type_multiplier]
 linear     s8 or s16          by epilogue          epilogue, in_features, out_features, pre_shift,
-           [, residual s16]                        zero_point, [gelu_shift],
+           [, residual s16]                        zero_point, [gelu_shift], [polynomial],
                                                    [residual_multiplier, residual_shift];
                                                    weight, weight_sum, bias, multiplier, shift,
                                                    [gelu_multiplier]
-attention  s8 tokens          s8 tokens            num_heads, head_dim, zero_point;
+attention  s8 tokens          s8 tokens            num_heads, head_dim, zero_point, [polynomial];
            (Q, K, V columns)                       score_multiplier, output_multiplier,
                                                    output_exponent
 layernorm  s16                s8 and/or s16        epsilon, [shift8], [shift16];
@@ -30,6 +30,8 @@ normalize  s16                s32                  (unit 2^-30)
 
 Epilogues: "requantize_s8", "requantize_s16", "requantize_s32", "gelu_s8", "gelu_s16",
 "residual_s16".
+
+"polynomial", of GELU or of attention's exponential: "minimax" (if absent) or "ibert".
 
 Constant tensors: weights int8 ``[ceil(n/16), ceil(k/4), 16, 4]``; tables int8 ``[rows, width]``;
 per-channel arrays one-dimensional. Every tensor is zero-padded so that its size is a multiple of

@@ -74,7 +74,7 @@ class Scratch {
 void linear(const ConstAnyMatrix& input, const nb::ndarray<const int8_t, nb::c_contig>& weight,
             const Vector<const int32_t>& weight_sum, const Vector<const int32_t>& bias,
             const Vector<const int32_t>& multiplier, const Vector<const int32_t>& shift,
-            int pre_shift, LinearEpilogue epilogue, int zero_point,
+            int pre_shift, LinearEpilogue epilogue, int zero_point, const std::string& polynomial,
             const std::optional<Vector<const int16_t>>& gelu_multiplier, int gelu_shift,
             const std::optional<Matrix<const int16_t>>& residual, int residual_multiplier,
             int residual_shift, AnyMatrix output, const Variant& variant) {
@@ -94,6 +94,7 @@ void linear(const ConstAnyMatrix& input, const nb::ndarray<const int8_t, nb::c_c
   args.epilogue = epilogue;
   args.zero_point = zero_point;
   args.gelu_multiplier = gelu_multiplier ? gelu_multiplier->data() : nullptr;
+  args.gelu = *fixed::gelu_polynomial(polynomial);
   args.gelu_shift = gelu_shift;
   args.residual = residual ? residual->data() : nullptr;
   args.residual_stride = residual ? residual->stride(0) : 0;
@@ -111,8 +112,8 @@ void attention(const Matrix<const int8_t>& query, const Matrix<const int8_t>& ke
                const Matrix<const int8_t>& value, const Vector<const int32_t>& offsets,
                const Vector<const uint32_t>& score_multiplier,
                const Vector<const int32_t>& output_multiplier,
-               const Vector<const int32_t>& output_exponent, int zero_point, Matrix<int8_t> output,
-               const Variant& variant) {
+               const Vector<const int32_t>& output_exponent, int zero_point,
+               const std::string& polynomial, Matrix<int8_t> output, const Variant& variant) {
   AttentionArgs args;
   args.query = query.data();
   args.key = key.data();
@@ -127,6 +128,7 @@ void attention(const Matrix<const int8_t>& query, const Matrix<const int8_t>& ke
   args.output_multiplier = output_multiplier.data();
   args.output_exponent = output_exponent.data();
   args.zero_point = zero_point;
+  args.exponential = *fixed::exp_polynomial(polynomial);
   args.output = output.data();
   args.output_stride = output.stride(0);
   const int64_t sequences = extent(offsets, 0) - 1;
@@ -140,8 +142,9 @@ void attention(const Matrix<const int8_t>& query, const Matrix<const int8_t>& ke
   kernel(args, Range{0, sequences * args.heads}, longest, scratch.get());
 }
 
-void softmax(const Matrix<const int32_t>& score, uint32_t multiplier, Matrix<uint8_t> high,
-             Matrix<uint8_t> low, Vector<int32_t> sum, const Variant& variant) {
+void softmax(const Matrix<const int32_t>& score, uint32_t multiplier, const std::string& polynomial,
+             Matrix<uint8_t> high, Matrix<uint8_t> low, Vector<int32_t> sum,
+             const Variant& variant) {
   if (extent(high, 0) > 1 && high.stride(0) != low.stride(0)) {
     throw Error("softmax: high and low must have the same row stride");
   }
@@ -150,6 +153,7 @@ void softmax(const Matrix<const int32_t>& score, uint32_t multiplier, Matrix<uin
   args.score = score.data();
   args.score_stride = score.stride(0);
   args.multiplier = multiplier;
+  args.exponential = *fixed::exp_polynomial(polynomial);
   args.high = high.data();
   args.low = low.data();
   args.plane_stride = high.stride(0);
@@ -160,7 +164,8 @@ void softmax(const Matrix<const int32_t>& score, uint32_t multiplier, Matrix<uin
 }
 
 void gelu(const Matrix<const int16_t>& input, const Vector<const int16_t>& multiplier, int shift,
-          int zero_point, Matrix<int8_t> output, const Variant& variant) {
+          int zero_point, const std::string& polynomial, Matrix<int8_t> output,
+          const Variant& variant) {
   GeluArgs args;
   args.n = extent(input, 1);
   args.input = input.data();
@@ -168,6 +173,7 @@ void gelu(const Matrix<const int16_t>& input, const Vector<const int16_t>& multi
   args.multiplier = multiplier.data();
   args.shift = shift;
   args.zero_point = zero_point;
+  args.polynomial = *fixed::gelu_polynomial(polynomial);
   args.output = output.data();
   args.output_stride = output.stride(0);
   GeluKernel* kernel = choose("gelu", kGeluKernels, variant);
@@ -282,12 +288,16 @@ void requantize(const Vector<const int32_t>& acc, const Vector<const int32_t>& m
   map_elements(fixed::requantize, output, acc, multiplier, shift);
 }
 
-void exp2_neg(const Vector<const uint16_t>& u, Vector<int16_t> output) {
-  map_elements(fixed::exp2_neg, output, u);
+void exp2_neg(const Vector<const uint16_t>& u, const std::string& polynomial,
+              Vector<int16_t> output) {
+  const fixed::ExpPolynomial& c = *fixed::exp_polynomial(polynomial);
+  map_elements([&c](uint32_t value) { return fixed::exp2_neg(value, c); }, output, u);
 }
 
-void gelu_q10(const Vector<const int16_t>& z, Vector<int16_t> output) {
-  map_elements(fixed::gelu, output, z);
+void gelu_q10(const Vector<const int16_t>& z, const std::string& polynomial,
+              Vector<int16_t> output) {
+  const fixed::GeluPolynomial& c = *fixed::gelu_polynomial(polynomial);
+  map_elements([&c](int32_t value) { return fixed::gelu(value, c); }, output, z);
 }
 
 void isqrt(const Vector<const uint64_t>& value, Vector<uint64_t> output) {
@@ -366,17 +376,18 @@ auto array(const char* name) {
 void register_kernels(nb::module_& module) {
   module.def("linear", &linear, array("input"), array("weight"), array("weight_sum"), array("bias"),
              array("multiplier"), array("shift"), nb::arg("pre_shift"), nb::arg("epilogue"),
-             nb::arg("zero_point"), array("gelu_multiplier").none(), nb::arg("gelu_shift"),
-             array("residual").none(), nb::arg("residual_multiplier"), nb::arg("residual_shift"),
-             array("output"), nb::arg("variant") = nb::none());
+             nb::arg("zero_point"), nb::arg("polynomial"), array("gelu_multiplier").none(),
+             nb::arg("gelu_shift"), array("residual").none(), nb::arg("residual_multiplier"),
+             nb::arg("residual_shift"), array("output"), nb::arg("variant") = nb::none());
   module.def("attention", &attention, array("query"), array("key"), array("value"),
              array("offsets"), array("score_multiplier"), array("output_multiplier"),
-             array("output_exponent"), nb::arg("zero_point"), array("output"),
-             nb::arg("variant") = nb::none());
-  module.def("softmax", &softmax, array("score"), nb::arg("multiplier"), array("high"),
-             array("low"), array("sum"), nb::arg("variant") = nb::none());
+             array("output_exponent"), nb::arg("zero_point"), nb::arg("polynomial"),
+             array("output"), nb::arg("variant") = nb::none());
+  module.def("softmax", &softmax, array("score"), nb::arg("multiplier"), nb::arg("polynomial"),
+             array("high"), array("low"), array("sum"), nb::arg("variant") = nb::none());
   module.def("gelu", &gelu, array("input"), array("multiplier"), nb::arg("shift"),
-             nb::arg("zero_point"), array("output"), nb::arg("variant") = nb::none());
+             nb::arg("zero_point"), nb::arg("polynomial"), array("output"),
+             nb::arg("variant") = nb::none());
   module.def("layernorm", &layernorm, array("input"), nb::arg("epsilon"), array("gain8").none(),
              array("bias8").none(), nb::arg("shift8"), array("output8").none(),
              array("gain16").none(), array("bias16").none(), nb::arg("shift16"),
@@ -403,8 +414,8 @@ void register_peak(nb::module_& module) {
 void register_arithmetic(nb::module_& module) {
   module.def("requantize", &requantize, array("acc"), array("multiplier"), array("shift"),
              array("output"));
-  module.def("exp2_neg", &exp2_neg, array("u"), array("output"));
-  module.def("gelu_q10", &gelu_q10, array("z"), array("output"));
+  module.def("exp2_neg", &exp2_neg, array("u"), nb::arg("polynomial"), array("output"));
+  module.def("gelu_q10", &gelu_q10, array("z"), nb::arg("polynomial"), array("output"));
   module.def("isqrt", &isqrt, array("value"), array("output"));
 }
 

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 
 namespace pyqrt::fixed {
 
@@ -51,30 +52,51 @@ inline int32_t mulr(int32_t a, int32_t b) {
   return (a * b + (1 << 14)) >> 15;
 }
 
-// E16: 2^-u in units of 2^-14, u in Q4.12 as uint16. Result in [0, 16382]; monotone;
-// maximum error 1.36e-4. (algorithm: degree-3 minimax polynomial of 2^-f, then a rounding shift)
-inline int32_t exp2_neg(uint32_t u) {
+// E16: 2^-u in units of 2^-14, u in Q4.12 as uint16. Result in [0, 16382]. The polynomial in the
+// fraction f of u is ((c3 f + c2) f + c1) f + c0, f and result in units of 2^-15.
+//   kExpMinimax  within 1.36e-4, monotone
+//   kExpIbert    i-exp of I-BERT, 0.3585 (x + 1.353)^2 + 0.344 at x = -f ln 2: within 2.2e-3
+struct ExpPolynomial {
+  int16_t c3, c2, c1, c0;
+};
+inline constexpr ExpPolynomial kExpMinimax{-1300, 7572, -22655, 32764};
+inline constexpr ExpPolynomial kExpIbert{0, 5644, -22034, 32764};
+inline int32_t exp2_neg(uint32_t u, const ExpPolynomial& c) {
   const int32_t whole = static_cast<int32_t>(u >> 12);
   const int32_t fraction = static_cast<int32_t>(u & 4095) << 3;
-  int32_t y = mulr(fraction, -1300) + 7572;
-  y = mulr(fraction, y) - 22655;
-  y = mulr(fraction, y) + 32764;
-  y = y < 32766 ? y : 32766;
+  int32_t y = mulr(fraction, c.c3) + c.c2;
+  y = mulr(fraction, y) + c.c1;
+  y = mulr(fraction, y) + c.c0;
   return whole <= 14 ? mulr(y, 1 << (14 - whole)) : 0;
 }
 
-// GELU-K4 on Q5.10 (|z| <= 32767): relu(z) - delta(|z|), delta a degree-4 polynomial, zero from
-// |z| = 3.25. Result in Q5.10; maximum error 2.8e-3 against the erf GELU.
-inline int32_t gelu(int32_t z) {
+// GELU-K4 on Q5.10 (|z| <= 32767): relu(z) - delta(|z|), delta a polynomial without constant term
+// in |z|, zero from `end` on. Result in Q5.10.
+//   kGeluMinimax  within 2.8e-3 of the erf GELU
+//   kGeluIbert    i-GELU of I-BERT, erf(a) = 1 - 0.2888 (min(a, 1.769) - 1.769)^2: within 1.9e-2
+struct GeluPolynomial {
+  int16_t c4, c3, c2, c1, end;
+};
+inline constexpr GeluPolynomial kGeluMinimax{-10649, 23499, -17397, 4338, 3328};
+inline constexpr GeluPolynomial kGeluIbert{0, 9463, -11837, 3702, 2562};
+inline int32_t gelu(int32_t z, const GeluPolynomial& c) {
   const int32_t magnitude = z < 0 ? -z : z;
-  const int32_t v = (magnitude < 3328 ? magnitude : 3328) << 3;
-  int32_t y = -10649;
-  y = mulr(v, y) + 23499;
-  y = mulr(v, y) - 17397;
-  y = mulr(v, y) + 4338;
+  const int32_t v = (magnitude < c.end ? magnitude : c.end) << 3;
+  int32_t y = c.c4;
+  y = mulr(v, y) + c.c3;
+  y = mulr(v, y) + c.c2;
+  y = mulr(v, y) + c.c1;
   y = mulr(v, y);
-  const int32_t delta = magnitude >= 3328 ? 0 : (y + 1) >> 1;
+  const int32_t delta = magnitude >= c.end ? 0 : (y + 1) >> 1;
   return (z > 0 ? z : 0) - delta;
+}
+
+// The polynomials of a name, "minimax" or "ibert"; null for any other.
+inline const ExpPolynomial* exp_polynomial(std::string_view name) {
+  return name == "minimax" ? &kExpMinimax : name == "ibert" ? &kExpIbert : nullptr;
+}
+inline const GeluPolynomial* gelu_polynomial(std::string_view name) {
+  return name == "minimax" ? &kGeluMinimax : name == "ibert" ? &kGeluIbert : nullptr;
 }
 
 // Number of bits of a non-negative integer; bit_length(0) = 0.

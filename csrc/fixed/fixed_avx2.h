@@ -62,40 +62,63 @@ inline __m256i mulr(__m256i a, __m256i b) {
   return _mm256_mulhrs_epi16(a, b);
 }
 
-// uint16 lanes of u. y stays below 32766 without the minimum. The power of two is put together
-// from its two bytes: there is no shift of 16-bit lanes by a vector.
-inline __m256i exp2_neg(__m256i u) {
-  const __m256i fraction = _mm256_and_si256(_mm256_slli_epi16(u, 3), _mm256_set1_epi16(0x7ff8));
-  __m256i y = _mm256_add_epi16(mulr(fraction, _mm256_set1_epi16(-1300)), _mm256_set1_epi16(7572));
-  y = _mm256_add_epi16(mulr(fraction, y), _mm256_set1_epi16(-22655));
-  y = _mm256_add_epi16(mulr(fraction, y), _mm256_set1_epi16(32764));
-  // Bytes of 2^(14 - whole): the low ones for whole = 7..14, the high ones for whole = 0..6.
-  // A zero index finds a zero in `low`; bit 7 of an index makes a zero in `high`.
-  const __m256i low = _mm256_broadcastsi128_si256(
-      _mm_setr_epi8(0, 0, 0, 0, 0, 0, 0, -128, 64, 32, 16, 8, 4, 2, 1, 0));
-  const __m256i high =
-      _mm256_broadcastsi128_si256(_mm_setr_epi8(64, 32, 16, 8, 4, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0));
-  const __m256i low_index = _mm256_srli_epi16(u, 12);
-  const __m256i high_index = _mm256_or_si256(_mm256_srli_epi16(u, 4), _mm256_set1_epi16(0x0080));
-  const __m256i power =
-      _mm256_or_si256(_mm256_shuffle_epi8(low, low_index), _mm256_shuffle_epi8(high, high_index));
-  return mulr(y, power);
-}
+// uint16 lanes of u. The power of two is put together from its two bytes: there is no shift of
+// 16-bit lanes by a vector.
+class Exp2Neg {
+ public:
+  explicit Exp2Neg(const fixed::ExpPolynomial& c)
+      : c3_(_mm256_set1_epi16(c.c3)),
+        c2_(_mm256_set1_epi16(c.c2)),
+        c1_(_mm256_set1_epi16(c.c1)),
+        c0_(_mm256_set1_epi16(c.c0)) {}
+
+  __m256i operator()(__m256i u) const {
+    const __m256i fraction = _mm256_and_si256(_mm256_slli_epi16(u, 3), _mm256_set1_epi16(0x7ff8));
+    __m256i y = _mm256_add_epi16(mulr(fraction, c3_), c2_);
+    y = _mm256_add_epi16(mulr(fraction, y), c1_);
+    y = _mm256_add_epi16(mulr(fraction, y), c0_);
+    // Bytes of 2^(14 - whole): the low ones for whole = 7..14, the high ones for whole = 0..6.
+    // A zero index finds a zero in `low`; bit 7 of an index makes a zero in `high`.
+    const __m256i low = _mm256_broadcastsi128_si256(
+        _mm_setr_epi8(0, 0, 0, 0, 0, 0, 0, -128, 64, 32, 16, 8, 4, 2, 1, 0));
+    const __m256i high = _mm256_broadcastsi128_si256(
+        _mm_setr_epi8(64, 32, 16, 8, 4, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0));
+    const __m256i low_index = _mm256_srli_epi16(u, 12);
+    const __m256i high_index = _mm256_or_si256(_mm256_srli_epi16(u, 4), _mm256_set1_epi16(0x0080));
+    const __m256i power =
+        _mm256_or_si256(_mm256_shuffle_epi8(low, low_index), _mm256_shuffle_epi8(high, high_index));
+    return mulr(y, power);
+  }
+
+ private:
+  __m256i c3_, c2_, c1_, c0_;
+};
 
 // int16 lanes.
-inline __m256i gelu(__m256i z) {
-  const __m256i magnitude = _mm256_abs_epi16(z);
-  const __m256i end = _mm256_set1_epi16(3328);
-  const __m256i v = _mm256_slli_epi16(_mm256_min_epi16(magnitude, end), 3);
-  __m256i y = _mm256_set1_epi16(-10649);
-  y = _mm256_add_epi16(mulr(v, y), _mm256_set1_epi16(23499));
-  y = _mm256_add_epi16(mulr(v, y), _mm256_set1_epi16(-17397));
-  y = _mm256_add_epi16(mulr(v, y), _mm256_set1_epi16(4338));
-  y = mulr(v, y);
-  const __m256i delta = _mm256_srai_epi16(_mm256_add_epi16(y, _mm256_set1_epi16(1)), 1);
-  const __m256i relu = _mm256_max_epi16(z, _mm256_setzero_si256());
-  return _mm256_sub_epi16(relu, _mm256_and_si256(delta, _mm256_cmpgt_epi16(end, magnitude)));
-}
+class Gelu {
+ public:
+  explicit Gelu(const fixed::GeluPolynomial& c)
+      : c4_(_mm256_set1_epi16(c.c4)),
+        c3_(_mm256_set1_epi16(c.c3)),
+        c2_(_mm256_set1_epi16(c.c2)),
+        c1_(_mm256_set1_epi16(c.c1)),
+        end_(_mm256_set1_epi16(c.end)) {}
+
+  __m256i operator()(__m256i z) const {
+    const __m256i magnitude = _mm256_abs_epi16(z);
+    const __m256i v = _mm256_slli_epi16(_mm256_min_epi16(magnitude, end_), 3);
+    __m256i y = _mm256_add_epi16(mulr(v, c4_), c3_);
+    y = _mm256_add_epi16(mulr(v, y), c2_);
+    y = _mm256_add_epi16(mulr(v, y), c1_);
+    y = mulr(v, y);
+    const __m256i delta = _mm256_srai_epi16(_mm256_add_epi16(y, _mm256_set1_epi16(1)), 1);
+    const __m256i relu = _mm256_max_epi16(z, _mm256_setzero_si256());
+    return _mm256_sub_epi16(relu, _mm256_and_si256(delta, _mm256_cmpgt_epi16(end_, magnitude)));
+  }
+
+ private:
+  __m256i c4_, c3_, c2_, c1_, end_;
+};
 
 // int16 lanes: rshr(a * b, shift) for shift >= 1, saturated to int16. |a * b| < 2^30.
 inline __m256i mul_rshr(__m256i a, __m256i b, int shift) {

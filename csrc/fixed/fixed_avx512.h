@@ -71,31 +71,54 @@ inline __m512i mulr(__m512i a, __m512i b) {
   return _mm512_mulhrs_epi16(a, b);
 }
 
-// uint16 lanes of u. y stays below 32766 without the minimum.
-inline __m512i exp2_neg(__m512i u) {
-  const __m512i fraction = _mm512_and_si512(_mm512_slli_epi16(u, 3), _mm512_set1_epi16(0x7ff8));
-  __m512i y = _mm512_add_epi16(mulr(fraction, _mm512_set1_epi16(-1300)), _mm512_set1_epi16(7572));
-  y = _mm512_add_epi16(mulr(fraction, y), _mm512_set1_epi16(-22655));
-  y = _mm512_add_epi16(mulr(fraction, y), _mm512_set1_epi16(32764));
-  // 2^(14 - whole), zero for whole = 15.
-  const __m512i power = _mm512_srlv_epi16(_mm512_set1_epi16(1 << 14), _mm512_srli_epi16(u, 12));
-  return mulr(y, power);
-}
+// uint16 lanes of u.
+class Exp2Neg {
+ public:
+  explicit Exp2Neg(const fixed::ExpPolynomial& c)
+      : c3_(_mm512_set1_epi16(c.c3)),
+        c2_(_mm512_set1_epi16(c.c2)),
+        c1_(_mm512_set1_epi16(c.c1)),
+        c0_(_mm512_set1_epi16(c.c0)) {}
+
+  __m512i operator()(__m512i u) const {
+    const __m512i fraction = _mm512_and_si512(_mm512_slli_epi16(u, 3), _mm512_set1_epi16(0x7ff8));
+    __m512i y = _mm512_add_epi16(mulr(fraction, c3_), c2_);
+    y = _mm512_add_epi16(mulr(fraction, y), c1_);
+    y = _mm512_add_epi16(mulr(fraction, y), c0_);
+    // 2^(14 - whole), zero for whole = 15.
+    const __m512i power = _mm512_srlv_epi16(_mm512_set1_epi16(1 << 14), _mm512_srli_epi16(u, 12));
+    return mulr(y, power);
+  }
+
+ private:
+  __m512i c3_, c2_, c1_, c0_;
+};
 
 // int16 lanes.
-inline __m512i gelu(__m512i z) {
-  const __m512i magnitude = _mm512_abs_epi16(z);
-  const __m512i end = _mm512_set1_epi16(3328);
-  const __m512i v = _mm512_slli_epi16(_mm512_min_epi16(magnitude, end), 3);
-  __m512i y = _mm512_set1_epi16(-10649);
-  y = _mm512_add_epi16(mulr(v, y), _mm512_set1_epi16(23499));
-  y = _mm512_add_epi16(mulr(v, y), _mm512_set1_epi16(-17397));
-  y = _mm512_add_epi16(mulr(v, y), _mm512_set1_epi16(4338));
-  y = mulr(v, y);
-  const __m512i delta = _mm512_srai_epi16(_mm512_add_epi16(y, _mm512_set1_epi16(1)), 1);
-  const __m512i relu = _mm512_max_epi16(z, _mm512_setzero_si512());
-  return _mm512_mask_sub_epi16(relu, _mm512_cmplt_epi16_mask(magnitude, end), relu, delta);
-}
+class Gelu {
+ public:
+  explicit Gelu(const fixed::GeluPolynomial& c)
+      : c4_(_mm512_set1_epi16(c.c4)),
+        c3_(_mm512_set1_epi16(c.c3)),
+        c2_(_mm512_set1_epi16(c.c2)),
+        c1_(_mm512_set1_epi16(c.c1)),
+        end_(_mm512_set1_epi16(c.end)) {}
+
+  __m512i operator()(__m512i z) const {
+    const __m512i magnitude = _mm512_abs_epi16(z);
+    const __m512i v = _mm512_slli_epi16(_mm512_min_epi16(magnitude, end_), 3);
+    __m512i y = _mm512_add_epi16(mulr(v, c4_), c3_);
+    y = _mm512_add_epi16(mulr(v, y), c2_);
+    y = _mm512_add_epi16(mulr(v, y), c1_);
+    y = mulr(v, y);
+    const __m512i delta = _mm512_srai_epi16(_mm512_add_epi16(y, _mm512_set1_epi16(1)), 1);
+    const __m512i relu = _mm512_max_epi16(z, _mm512_setzero_si512());
+    return _mm512_mask_sub_epi16(relu, _mm512_cmplt_epi16_mask(magnitude, end_), relu, delta);
+  }
+
+ private:
+  __m512i c4_, c3_, c2_, c1_, end_;
+};
 
 // int16 lanes: rshr(a * b, shift) for shift >= 1, saturated to int16. |a * b| < 2^30.
 inline __m512i mul_rshr(__m512i a, __m512i b, int shift) {

@@ -4,6 +4,7 @@
 
 #include <set>
 #include <string>
+#include <string_view>
 
 #include "base/cpu_features.h"
 #include "plan/program.h"
@@ -21,6 +22,15 @@ class NodeReader {
   // Attributes.
   int64_t integer(const std::string& key, int64_t low, int64_t high) const;
   std::string text(const std::string& key) const;
+  // The polynomial that the optional attribute "polynomial" names in `find`; without it "minimax".
+  template <class Polynomial>
+  Polynomial polynomial(const Polynomial* (*find)(std::string_view)) const {
+    const std::string name =
+        spec_.attributes.count("polynomial") != 0 ? text("polynomial") : "minimax";
+    const Polynomial* found = find(name);
+    if (found == nullptr) fail("unknown polynomial '" + name + "'; known: minimax, ibert");
+    return *found;
+  }
 
   // Buffers, by place in the node's lists. The number of places is checked by expect_buffers.
   void expect_buffers(std::size_t inputs, std::size_t outputs) const;

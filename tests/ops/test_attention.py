@@ -56,6 +56,7 @@ def test_lengths_and_heads(length: int, head_dim: int) -> None:
 @pytest.mark.parametrize("length", LENGTHS)
 def test_lengths(length: int) -> None:
     check_case(make_case(2, [length], 2, 32))
+    check_case(make_case(2, [length], 2, 32) | {"polynomial": "ibert"})
     check_case(make_case(2, [length], 1, 13))
 
 

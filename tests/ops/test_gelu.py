@@ -13,15 +13,17 @@ from numpy.typing import NDArray
 from ops.harness import WIDTHS, check, random_s16, strided
 from oracle import gelu as oracle
 from pyqrt import ModelError, ops
+from pyqrt.arithmetic import POLYNOMIALS
 
 Int16 = NDArray[np.int16]
 
 
-def check_rows(input: Int16, multiplier: Int16, shift: int, zero_point: int = 0) -> None:
+def check_rows(input: Int16, multiplier: Int16, shift: int, zero_point: int = 0, **options: Any) -> None:
+    options |= {"shift": shift, "zero_point": zero_point}
     check(
         "gelu",
-        lambda variant: ops.gelu(input, multiplier, shift=shift, zero_point=zero_point, variant=variant),
-        oracle.gelu(input, multiplier, shift=shift, zero_point=zero_point),
+        lambda variant: ops.gelu(input, multiplier, variant=variant, **options),
+        oracle.gelu(input, multiplier, **options),
     )
 
 
@@ -32,9 +34,11 @@ def multipliers(rng: np.random.Generator, n: int) -> NDArray[np.int16]:
 @pytest.mark.parametrize(
     ("multiplier", "shift", "zero_point"), [(32767, 22, -100), (1, 1, 0), (9001, 19, 127)]
 )
-def test_every_input(multiplier: int, shift: int, zero_point: int) -> None:
+@pytest.mark.parametrize("polynomial", POLYNOMIALS)
+def test_every_input(multiplier: int, shift: int, zero_point: int, polynomial: str) -> None:
     z = np.arange(-32767, 32768, dtype=np.int16)[None, :]
-    check_rows(z, np.full(z.shape[1], multiplier, np.int16), shift, zero_point)
+    multipliers = np.full(z.shape[1], multiplier, np.int16)
+    check_rows(z, multipliers, shift, zero_point, polynomial=polynomial)
 
 
 @pytest.mark.parametrize("n", WIDTHS)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ops.harness import WIDTHS, check, log2_ratio, random_s8, random_s16, signs, strided
 from oracle import linear as oracle
 from pyqrt import ModelError, ops
+from pyqrt.arithmetic import POLYNOMIALS
 
 EPILOGUES = tuple(oracle.OUTPUT_TYPE)
 ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 12, 13, 15, 16, 17, 31, 32, 33, 47, 48, 49, 65, 97)
@@ -188,8 +189,9 @@ def test_extreme_epilogue_parameters() -> None:
             check_case(case)
 
 
+@pytest.mark.parametrize("polynomial", POLYNOMIALS)
 @pytest.mark.parametrize("epilogue", ["gelu_s8", "gelu_s16"])
-def test_every_gelu_input(epilogue: str) -> None:
+def test_every_gelu_input(epilogue: str, polynomial: str) -> None:
     """acc = z for all z in [-32767, 32767], and beyond, where it saturates."""
     z = np.arange(-32767 - 300, 32767 + 301)
     n = len(z)
@@ -200,6 +202,7 @@ def test_every_gelu_input(epilogue: str) -> None:
         "multiplier": np.full(n, 2**30, np.int32),
         "shift": np.full(n, 30, np.int32),
         "epilogue": epilogue,
+        "polynomial": polynomial,
     }
     if epilogue == "gelu_s8":
         case |= {"gelu_multiplier": np.full(n, 20000, np.int16), "gelu_shift": 21, "zero_point": -100}

@@ -14,14 +14,15 @@ from numpy.typing import NDArray
 from ops.harness import WIDTHS, check, strided
 from oracle import softmax as oracle
 from pyqrt import ModelError, ops
+from pyqrt.arithmetic import POLYNOMIALS, Polynomial
 
 TOP = 2**30 - 1
 MULTIPLIERS = (1, 2, 65535, 65536, 65537, 123457, 2**20 + 1, 2**28, 2**31 - 1, 2**31, 2**32 - 2, 2**32 - 1)
 
 
-def check_rows(score: NDArray[np.int32], multiplier: int) -> None:
-    expected = oracle.softmax(score, multiplier)
-    check("softmax", lambda variant: ops.softmax(score, multiplier, variant=variant), expected)
+def check_rows(score: NDArray[np.int32], multiplier: int, **options: Any) -> None:
+    expected = oracle.softmax(score, multiplier, **options)
+    check("softmax", lambda variant: ops.softmax(score, multiplier, variant=variant, **options), expected)
 
 
 def scores(rng: np.random.Generator, rows: int, n: int, spread: int) -> NDArray[np.int32]:
@@ -42,10 +43,12 @@ def test_multipliers(multiplier: int) -> None:
         check_rows(scores(rng, 6, 70, min(spread, TOP)), multiplier)
 
 
-def test_every_exponent() -> None:
+@pytest.mark.parametrize("polynomial", POLYNOMIALS)
+def test_every_exponent(polynomial: Polynomial) -> None:
     """u = 0..65535 all occur: distances 0..65535 with a multiplier of 2^16."""
     distances = np.arange(65536, dtype=np.int32)
-    check_rows(-distances[None, :], 65536)
+    check_rows(-distances[None, :], 65536, polynomial=polynomial)
+    check_rows(-distances[None, :70], 65536, polynomial=polynomial)  # a part of a step
     check_rows(-np.concatenate([[0], distances[:-1] * 7 + 3]).astype(np.int32)[None, :], 65536)
 
 

@@ -45,6 +45,7 @@ def attention(
     output_exponent: ArrayLike,
     *,
     zero_point: int = 0,
+    polynomial: str = "minimax",
 ) -> NDArray[np.int8]:
     """[tokens, heads * head_dim] context of packed sequences; rows of no sequence stay 0."""
     for name, array in (("query", query), ("key", key), ("value", value)):
@@ -58,7 +59,7 @@ def attention(
         for head in range(heads if end > begin else 0):
             part = (slice(begin, end), slice(head * d, head * d + d))
             scores = budget("S", Exact(query[part]).matmul(Exact(key[part].T)), 25)
-            p, total = softmax.probabilities(scores, int(score_scale[head]))
+            p, total = softmax.probabilities(scores, int(score_scale[head]), polynomial)
             a = budget("A", p.matmul(Exact(value[part])), 39)
             rows = [reciprocal(int(row)) for row in total.values]
             b, e, rho = (Exact(np.array(column)[:, None]) for column in zip(*rows, strict=True))
@@ -75,6 +76,7 @@ def worst_case(
     output_exponent: ArrayLike,
     *,
     zero_point: int = 0,
+    polynomial: str = "minimax",
 ) -> Ledger:
     """The range of every intermediate over all queries, keys, values and lengths up to the limit.
 
@@ -84,7 +86,7 @@ def worst_case(
         scores = budget("S", INT8_VALUES * INT8_VALUES * head_dim, 25)
         columns: list[Any] = list(map(np.ravel, (score_multiplier, output_multiplier, output_exponent)))
         for c, m, x in sorted({tuple(map(int, row)) for row in zip(*columns, strict=True)}):
-            total = softmax.worst_case(max_length, c, scores.high)["sum"]
+            total = softmax.worst_case(max_length, c, scores.high, polynomial=polynomial)["sum"]
             for b in range(total.low.bit_length(), total.high.bit_length() + 1):
                 low, high = max(total.low, 1 << (b - 1)), min(total.high, (1 << b) - 1)
                 (_, e, most), (_, _, least) = reciprocal(low), reciprocal(high)

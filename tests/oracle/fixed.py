@@ -59,38 +59,65 @@ def mulr(a: Integers, b: Integers) -> Integers:
     return (a * b + (1 << 14)) >> 15
 
 
-def _exp2_neg(u: Exact) -> Exact:
+def _ibert_exponential() -> tuple[int, ...]:
+    """i-exp of the paper, a (x + b)^2 + c on x in (-ln 2, 0], in powers of f = -x / ln 2.
+
+    Its value at 0, 1.0003, is more than the int16 unit has room for: 32764, as in the other polynomial.
+    """
+    a, b, c = 0.3585, 1.353, 0.344
+    square, line, constant = a * math.log(2) ** 2, -2 * a * b * math.log(2), a * b * b + c
+    return 0, round(square * 2**15), round(line * 2**15), min(round(constant * 2**15), 32764)
+
+
+def _ibert_gelu() -> tuple[int, ...]:
+    """i-GELU of the paper: erf(x) = sgn(x) (a (min(|x|, -b) + b)^2 + 1), as max(x, 0) minus a bump.
+
+    The bump is -a / 4 |x| (|x| - end)^2 with end = -b sqrt(2); coefficients of t = |x| / 4 in units of
+    2^-11, and the end in units of 2^-10.
+    """
+    a, b = -0.2888, -1.769
+    end, height = -b * math.sqrt(2), -a / 4
+    cube, square, line = height * 4**3, -2 * end * height * 4**2, end * end * height * 4
+    return 0, *(round(c * 2**11) for c in (cube, square, line)), round(end * 2**10)
+
+
+EXPONENTIALS = {"minimax": (-1300, 7572, -22655, 32764), "ibert": _ibert_exponential()}
+GELUS = {"minimax": (-10649, 23499, -17397, 4338, 3328), "ibert": _ibert_gelu()}
+
+
+def _exp2_neg(u: Exact, polynomial: str) -> Exact:
     within("exponent", u, Interval(0, 65535))
     z, f = u >> 12, Exact((u.values & 4095) << 3)
-    y: Integers = mulr(f, -1300) + 7572
-    y = budget("polynomial", mulr(f, budget("polynomial", y, 16)) - 22655, 16)
-    y = budget("polynomial", mulr(f, y) + 32764, 16)
-    y = Exact(np.minimum(y.values, 32766))
+    leading, *rest = EXPONENTIALS[polynomial]
+    y: Integers = Exact(np.full_like(f.values, leading))
+    for term in rest:
+        y = budget("polynomial", mulr(f, y) + term, 16)
     power = 1 << Exact(14 - np.minimum(z.values, 14))
     return Exact(np.where(z.values <= 14, mulr(y, power).values, 0))
 
 
-def _gelu(z: Exact) -> Exact:
+def _gelu(z: Exact, polynomial: str) -> Exact:
     within("gelu input", z, INT16_VALUES)
     size = abs(z.values)
-    v = Exact(np.minimum(size, 3328) << 3)
-    y: Integers = Exact(np.full_like(size, -10649))
-    for term in (23499, -17397, 4338, 0):
+    leading, *rest, end = GELUS[polynomial]
+    v = Exact(np.minimum(size, end) << 3)
+    y: Integers = Exact(np.full_like(size, leading))
+    for term in (*rest, 0):
         y = within("gelu polynomial", mulr(v, y) + term, Interval(-23500, 23500))
-    delta = np.where(size >= 3328, 0, ((y + 1) >> 1).values)
+    delta = np.where(size >= end, 0, ((y + 1) >> 1).values)
     return Exact(np.maximum(z.values, 0) - delta)
 
 
 @cache
-def exp2_neg_table() -> NDArray[Any]:
+def exp2_neg_table(polynomial: str = "minimax") -> NDArray[Any]:
     """E16 of every u in [0, 65535]."""
-    return _exp2_neg(Exact(np.arange(65536))).values
+    return _exp2_neg(Exact(np.arange(65536)), polynomial).values
 
 
 @cache
-def gelu_table() -> NDArray[Any]:
+def gelu_table(polynomial: str = "minimax") -> NDArray[Any]:
     """GELU-K4 of every z in [-32767, 32767]; entry z + 32767."""
-    return _gelu(Exact(np.arange(-MAX_S16, MAX_S16 + 1))).values
+    return _gelu(Exact(np.arange(-MAX_S16, MAX_S16 + 1)), polynomial).values
 
 
 def _tabulated(table: NDArray[Any], first: int, value: Integers) -> Integers:
@@ -102,14 +129,14 @@ def _tabulated(table: NDArray[Any], first: int, value: Integers) -> Integers:
     return int(table[value - first])
 
 
-def exp2_neg(u: Integers) -> Integers:
+def exp2_neg(u: Integers, polynomial: str = "minimax") -> Integers:
     """E16: 2^-u in units of 2^-14, u in Q4.12."""
-    return _tabulated(exp2_neg_table(), 0, within("exponent", u, Interval(0, 65535)))
+    return _tabulated(exp2_neg_table(polynomial), 0, within("exponent", u, Interval(0, 65535)))
 
 
-def gelu(z: Integers) -> Integers:
+def gelu(z: Integers, polynomial: str = "minimax") -> Integers:
     """GELU-K4 on Q5.10."""
-    return _tabulated(gelu_table(), -MAX_S16, within("gelu input", z, INT16_VALUES))
+    return _tabulated(gelu_table(polynomial), -MAX_S16, within("gelu input", z, INT16_VALUES))
 
 
 def bit_length(value: int) -> int:

@@ -50,6 +50,7 @@ def finish(
     residual: Integers = None,
     residual_multiplier: int = 0,
     residual_shift: int = 1,
+    polynomial: str = "minimax",
 ) -> Integers:
     """Every epilogue, from the accumulator to the output's integer."""
     r = requantize(acc, multiplier, shift)
@@ -61,10 +62,10 @@ def finish(
         return r
     if epilogue == "gelu_s8":
         within("gelu_multiplier", gelu_multiplier, Interval(0, 32767))
-        scaled = rshr(gelu(sat16(r)) * gelu_multiplier, gelu_shift, "g * gelu_multiplier")
+        scaled = rshr(gelu(sat16(r), polynomial) * gelu_multiplier, gelu_shift, "g * gelu_multiplier")
         return sat8(budget("output before saturation", scaled + zero_point, 32))
     if epilogue == "gelu_s16":
-        return gelu(sat16(r))
+        return gelu(sat16(r), polynomial)
     if epilogue == "residual_s16":
         within("residual_multiplier", residual_multiplier, Interval(0, 32767))
         scaled = rshr(residual * residual_multiplier, residual_shift, "residual * multiplier")
@@ -87,6 +88,7 @@ def linear(
     residual: NDArray[np.int16] | None = None,
     residual_multiplier: int = 0,
     residual_shift: int = 1,
+    polynomial: str = "minimax",
 ) -> NDArray[Any]:
     """[m, n] outputs of [m, k] inputs (int8 or int16) and the plain [n, k] weight."""
     wide = input.dtype == np.int16
@@ -106,6 +108,7 @@ def linear(
         None if residual is None else Exact(residual),
         residual_multiplier,
         residual_shift,
+        polynomial,
     )
     return result.to(OUTPUT_TYPE[epilogue])
 
@@ -124,6 +127,7 @@ def worst_case(
     gelu_shift: int = 1,
     residual_multiplier: int = 0,
     residual_shift: int = 1,
+    polynomial: str = "minimax",
 ) -> Ledger:
     """The range of every intermediate over all inputs and all weights, from parameters alone.
 
@@ -135,5 +139,5 @@ def worst_case(
         for b, m, s, g in sorted({tuple(map(int, row)) for row in zip(*map(np.ravel, columns), strict=True)}):
             acc = accumulate(total, b, wide, pre_shift)
             skip = (INT16_VALUES, residual_multiplier, residual_shift)
-            finish(acc, m, s, epilogue, zero_point, g, gelu_shift, *skip)
+            finish(acc, m, s, epilogue, zero_point, g, gelu_shift, *skip, polynomial)
     return proven

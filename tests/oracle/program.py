@@ -54,6 +54,8 @@ class _Node:
             shared[name] = self.integer(name, 1)
         if epilogue == "gelu_s8":
             shared["gelu_multiplier"] = self.array("gelu_multiplier", n)
+        if epilogue.startswith("gelu"):
+            shared["polynomial"] = self.polynomial()
         return shared
 
     def weight(self) -> Array:
@@ -71,7 +73,13 @@ class _Node:
     def attention(self) -> dict[str, Any]:
         heads = self.integer("num_heads")
         roles = ("score_multiplier", "output_multiplier", "output_exponent")
-        return {role: self.array(role, heads) for role in roles} | {"zero_point": self.integer("zero_point")}
+        return {role: self.array(role, heads) for role in roles} | {
+            "zero_point": self.integer("zero_point"),
+            "polynomial": self.polynomial(),
+        }
+
+    def polynomial(self) -> str:
+        return str(self.node.attributes.get("polynomial", "minimax"))
 
     def layernorm(self, n: int) -> dict[str, Any]:
         keywords: dict[str, Any] = {"epsilon": self.integer("epsilon")}

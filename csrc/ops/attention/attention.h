@@ -5,7 +5,7 @@
 //
 // Integers, per sequence and head h (d = head_dim, n = length of the sequence):
 //   S_ij = sum_c q[i,c] * k[j,c]                                 int32, exact
-//   P, L = softmax of row i with multiplier score_multiplier[h]  (softmax.h)
+//   P, L = softmax of row i with multiplier score_multiplier[h] and `exponential` (softmax.h)
 //   A_ic = sum_j P_ij * v[j,c] = 128 * sum_j high_ij v[j,c] + sum_j low_ij v[j,c]     exact
 //   b = bit_length(L_i);  e = max(0, b - 24)
 //   L' = b >= 16 ? L_i >> (b - 16) : L_i << (16 - b);  rho = (2^32 - 1) / L'      (floor)
@@ -30,6 +30,7 @@
 
 #include "base/dispatch.h"
 #include "base/types.h"
+#include "fixed/fixed.h"
 
 namespace pyqrt {
 
@@ -48,6 +49,7 @@ struct AttentionArgs {
   const int32_t* output_multiplier = nullptr;  // [heads]
   const int32_t* output_exponent = nullptr;    // [heads]
   int32_t zero_point = 0;
+  fixed::ExpPolynomial exponential = fixed::kExpMinimax;
 
   int8_t* output = nullptr;
   int64_t output_stride = 0;

@@ -38,6 +38,7 @@ void attention_reference(const AttentionArgs& args, Range items, int64_t max_len
     softmax.n = n;
     softmax.score = score;
     softmax.multiplier = args.score_multiplier[head];
+    softmax.exponential = args.exponential;
     softmax.high = high;
     softmax.low = low;
     softmax.sum = &sum;

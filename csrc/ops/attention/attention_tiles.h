@@ -101,6 +101,7 @@ void attend(const AttentionArgs& args, int64_t item, void* scratch) {
   softmax.score = score;
   softmax.score_stride = stride;
   softmax.multiplier = args.score_multiplier[head];
+  softmax.exponential = args.exponential;
   softmax.high = high;
   softmax.low = low;
   softmax.plane_stride = stride;

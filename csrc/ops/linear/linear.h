@@ -10,7 +10,7 @@
 //   kRequantizeS8:  out = sat8(r + zero_point)
 //   kRequantizeS16: out = sat16(r)
 //   kRequantizeS32: out = r
-//   kGeluS8:        g = gelu(sat16(r))                                             r in Q5.10
+//   kGeluS8:        g = gelu(sat16(r))                       r in Q5.10; the polynomial is a choice
 //                   out = sat8(rshr(g * gelu_multiplier[j], gelu_shift) + zero_point)
 //   kGeluS16:       out = gelu(sat16(r))                                 r and out in Q5.10
 //   kResidualS16:   out = sat16(r + rshr(residual[i,j] * residual_multiplier, residual_shift))
@@ -39,6 +39,7 @@
 
 #include "base/dispatch.h"
 #include "base/types.h"
+#include "fixed/fixed.h"
 
 namespace pyqrt {
 
@@ -72,6 +73,7 @@ struct LinearArgs {
 
   LinearEpilogue epilogue = LinearEpilogue::kRequantizeS8;
   int32_t zero_point = 0;
+  fixed::GeluPolynomial gelu = fixed::kGeluMinimax;
   const int16_t* gelu_multiplier = nullptr;  // [round_up(n, 32)], the first n count
   int gelu_shift = 0;
   const int16_t* residual = nullptr;  // [m, n]

@@ -235,8 +235,8 @@ void requantize_tile(const Columns& columns, int64_t rows, Tile& tile) {
 }
 
 template <LinearEpilogue kEpilogue>
-void finish_row(const LinearArgs& args, const Columns& columns, int64_t i, const Tile& tile,
-                int row) {
+void finish_row(const LinearArgs& args, const Columns& columns, const avx512::Gelu& gelu, int64_t i,
+                const Tile& tile, int row) {
   __m512i r[kBlockTile];
   for (int b = 0; b < kBlockTile; ++b) {
     r[b] = load_sum(tile, row, b);
@@ -247,8 +247,8 @@ void finish_row(const LinearArgs& args, const Columns& columns, int64_t i, const
   if constexpr (kEpilogue == LinearEpilogue::kRequantizeS8) {
     store_s8(args, columns, i, _mm512_packs_epi32(r[0], r[1]), _mm512_packs_epi32(r[2], r[3]));
   } else if constexpr (kEpilogue == LinearEpilogue::kGeluS8) {
-    const __m512i left = avx512::gelu(pack_s16(r[0], r[1]));
-    const __m512i right = avx512::gelu(pack_s16(r[2], r[3]));
+    const __m512i left = gelu(pack_s16(r[0], r[1]));
+    const __m512i right = gelu(pack_s16(r[2], r[3]));
     store_s8(args, columns, i, avx512::mul_rshr(left, columns.gelu_multiplier[0], args.gelu_shift),
              avx512::mul_rshr(right, columns.gelu_multiplier[1], args.gelu_shift));
   } else if constexpr (kEpilogue == LinearEpilogue::kRequantizeS32) {
@@ -272,7 +272,7 @@ void finish_row(const LinearArgs& args, const Columns& columns, int64_t i, const
     const __m512i order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
     for (int p = 0; p < kBlockTile / 2; ++p) {
       __m512i packed = pack_s16(r[2 * p], r[2 * p + 1]);
-      if constexpr (kEpilogue == LinearEpilogue::kGeluS16) packed = avx512::gelu(packed);
+      if constexpr (kEpilogue == LinearEpilogue::kGeluS16) packed = gelu(packed);
       _mm512_mask_storeu_epi16(output + columns.first + p * 32, columns.valid32(p),
                                _mm512_permutexvar_epi64(order, packed));
     }
@@ -282,8 +282,9 @@ void finish_row(const LinearArgs& args, const Columns& columns, int64_t i, const
 template <LinearEpilogue kEpilogue>
 void finish_rows(const LinearArgs& args, const Columns& columns, Range rows, Tile& tile) {
   if constexpr (kHasGelu<kEpilogue>) requantize_tile(columns, rows.size(), tile);
+  const avx512::Gelu gelu(args.gelu);
   for (int r = 0; r < rows.size(); ++r) {
-    finish_row<kEpilogue>(args, columns, rows.begin + r, tile, r);
+    finish_row<kEpilogue>(args, columns, gelu, rows.begin + r, tile, r);
   }
 }
 

@@ -43,14 +43,15 @@ void store(const LinearArgs& args, int64_t i, int64_t j, int32_t r) {
       static_cast<int32_t*>(args.output)[at] = r;
       return;
     case LinearEpilogue::kGeluS8: {
-      const int32_t g = fixed::gelu(fixed::sat16(r));
+      const int32_t g = fixed::gelu(fixed::sat16(r), args.gelu);
       const int32_t scaled = fixed::rshr(g * args.gelu_multiplier[j], args.gelu_shift);
       static_cast<int8_t*>(args.output)[at] =
           static_cast<int8_t>(fixed::sat8(scaled + args.zero_point));
       return;
     }
     case LinearEpilogue::kGeluS16:
-      static_cast<int16_t*>(args.output)[at] = static_cast<int16_t>(fixed::gelu(fixed::sat16(r)));
+      static_cast<int16_t*>(args.output)[at] =
+          static_cast<int16_t>(fixed::gelu(fixed::sat16(r), args.gelu));
       return;
     case LinearEpilogue::kResidualS16: {
       const int32_t skip =

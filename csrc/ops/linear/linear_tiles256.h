@@ -164,7 +164,8 @@ void requantize_sums(const Columns& columns, int64_t rows, Sums& sums) {
 }
 
 template <LinearEpilogue kEpilogue>
-void finish_row(const LinearArgs& args, const Columns& columns, int64_t i, const int32_t* sum) {
+void finish_row(const LinearArgs& args, const Columns& columns, const avx2::Gelu& gelu, int64_t i,
+                const int32_t* sum) {
   const int64_t at = i * args.output_stride + columns.first;
   __m256i r[kHalves];
   for (int h = 0; h < kHalves; ++h) {
@@ -177,7 +178,7 @@ void finish_row(const LinearArgs& args, const Columns& columns, int64_t i, const
     store_s8(static_cast<int8_t*>(args.output) + at, pack_s16(r[0], r[1]), args.zero_point,
              columns.count);
   } else if constexpr (kEpilogue == LinearEpilogue::kGeluS8) {
-    const __m256i g = avx2::gelu(pack_sat16(r[0], r[1]));
+    const __m256i g = gelu(pack_sat16(r[0], r[1]));
     store_s8(static_cast<int8_t*>(args.output) + at,
              avx2::mul_rshr(g, columns.gelu_multiplier, args.gelu_shift), args.zero_point,
              columns.count);
@@ -200,7 +201,7 @@ void finish_row(const LinearArgs& args, const Columns& columns, int64_t i, const
       }
     }
     __m256i value = pack_sat16(r[0], r[1]);
-    if constexpr (kEpilogue == LinearEpilogue::kGeluS16) value = avx2::gelu(value);
+    if constexpr (kEpilogue == LinearEpilogue::kGeluS16) value = gelu(value);
     store_s16(static_cast<int16_t*>(args.output) + at, value, columns.count);
   }
 }
@@ -208,8 +209,9 @@ void finish_row(const LinearArgs& args, const Columns& columns, int64_t i, const
 template <LinearEpilogue kEpilogue>
 void finish_rows(const LinearArgs& args, const Columns& columns, Range rows, Sums& sums) {
   if constexpr (kHasGelu<kEpilogue>) requantize_sums(columns, rows.size(), sums);
+  const avx2::Gelu gelu(args.gelu);
   for (int64_t r = 0; r < rows.size(); ++r) {
-    finish_row<kEpilogue>(args, columns, rows.begin + r, sums.value[r]);
+    finish_row<kEpilogue>(args, columns, gelu, rows.begin + r, sums.value[r]);
   }
 }
 

@@ -5,14 +5,15 @@
 // Integers, for one row:
 //   mx  = max_j score[j]
 //   u_j = (min(mx - score[j], limit) * multiplier) >> 16        uint32 product, u_j < 2^16, Q4.12
-//   P_j = exp2_neg(u_j)                                         in [0, 16382]
+//   P_j = exp2_neg(u_j, exponential)                            in [0, 16382]
 //   high[j] = P_j >> 7, low[j] = P_j & 127, sum = sum_j P_j
 // with limit = (2^32 - 1) / multiplier (softmax_limit). Two passes over the row, no online
 // rescaling: the result does not depend on how the row is cut.
 //
 // multiplier = round(scale_of_scores * log2(e) * 2^28), in [1, 2^32 - 1]; 1 <= n <= 65536;
 // |score| < 2^30. The row maximum always gets P = 16382, so sum >= 16382.
-// (I-BERT, Kim et al. 2021, has the same shape with 8-bit normalised output; why not: README.)
+// (I-BERT, Kim et al. 2021, has the same shape with 8-bit normalised output; why not: README.
+// Its polynomial is kExpIbert.)
 //
 // Rows may have any stride >= n and any alignment; nothing beyond n is read. high and low are
 // written up to n only. n = 0: sum = 0. Outputs alias nothing.
@@ -22,6 +23,7 @@
 
 #include "base/dispatch.h"
 #include "base/types.h"
+#include "fixed/fixed.h"
 
 namespace pyqrt {
 
@@ -30,6 +32,7 @@ struct SoftmaxArgs {
   const int32_t* score = nullptr;  // [rows, n]
   int64_t score_stride = 0;
   uint32_t multiplier = 1;
+  fixed::ExpPolynomial exponential = fixed::kExpMinimax;
   uint8_t* high = nullptr;  // [rows, n]
   uint8_t* low = nullptr;   // [rows, n]
   int64_t plane_stride = 0;

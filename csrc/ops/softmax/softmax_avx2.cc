@@ -7,15 +7,14 @@
 namespace pyqrt {
 namespace {
 
-using avx2::exp2_neg;
-
 constexpr int64_t kBlock = 32;  // scores of one step: a whole vector of each plane
 
-// What a row's exponents need: its maximum, and the multiplier with its limit.
+// What a row's exponents need: its maximum, the multiplier with its limit, the polynomial.
 struct Row {
   __m256i maximum;
   __m256i limit;
   __m256i multiplier;
+  avx2::Exp2Neg exp2_neg;
 };
 
 // The first `count` of 32 scores, as four vectors; lanes beyond `count` take `filler`'s.
@@ -65,7 +64,7 @@ inline __m256i probability(__m256i first, __m256i second, const Row& row) {
     const __m256i below = _mm256_min_epu32(_mm256_sub_epi32(row.maximum, score), row.limit);
     return _mm256_srli_epi32(_mm256_mullo_epi32(below, row.multiplier), 16);
   };
-  return exp2_neg(_mm256_packus_epi32(exponent(first), exponent(second)));
+  return row.exp2_neg(_mm256_packus_epi32(exponent(first), exponent(second)));
 }
 
 // Two such vectors of numbers below 256 -> 32 bytes in order.
@@ -101,7 +100,11 @@ __m256i row_maximum(const int32_t* score, int64_t n) {
 }
 
 // Second pass: the planes of a row; returns their sum.
-int32_t write_planes(const int32_t* score, int64_t n, const Row& row, uint8_t* high, uint8_t* low) {
+int32_t write_planes(const SoftmaxArgs& args, int64_t i, const Row& row) {
+  const int64_t n = args.n;
+  const int32_t* score = args.score + i * args.score_stride;
+  uint8_t* high = args.high + i * args.plane_stride;
+  uint8_t* low = args.low + i * args.plane_stride;
   __m256i sum = _mm256_setzero_si256();
   int64_t j = 0;
   for (; j + kBlock <= n; j += kBlock) {
@@ -121,7 +124,7 @@ int32_t write_planes(const int32_t* score, int64_t n, const Row& row, uint8_t* h
     store(last[1], p.low);
     std::memcpy(high + j, last[0], static_cast<std::size_t>(rest));
     std::memcpy(low + j, last[1], static_cast<std::size_t>(rest));
-    surplus = static_cast<int32_t>(kBlock - rest) * fixed::exp2_neg(0);
+    surplus = static_cast<int32_t>(kBlock - rest) * fixed::exp2_neg(0, args.exponential);
   }
   return reduce_add(sum) - surplus;
 }
@@ -134,12 +137,12 @@ void softmax_avx2(const SoftmaxArgs& args, Range rows) {
   __m256i next = row_maximum(scores(rows.begin), args.n);
   const __m256i limit = _mm256_set1_epi32(static_cast<int32_t>(softmax_limit(args.multiplier)));
   const __m256i multiplier = _mm256_set1_epi32(static_cast<int32_t>(args.multiplier));
+  const avx2::Exp2Neg exp2_neg(args.exponential);
   for (int64_t i = rows.begin; i < rows.end; ++i) {
-    const Row row{next, limit, multiplier};
+    const Row row{next, limit, multiplier, exp2_neg};
     // The next maximum is on its way while this row's planes are written: it is a long chain.
     if (i + 1 < rows.end) next = row_maximum(scores(i + 1), args.n);
-    args.sum[i] = write_planes(scores(i), args.n, row, args.high + i * args.plane_stride,
-                               args.low + i * args.plane_stride);
+    args.sum[i] = write_planes(args, i, row);
   }
 }
 

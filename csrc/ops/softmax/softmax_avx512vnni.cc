@@ -7,8 +7,6 @@
 namespace pyqrt {
 namespace {
 
-using avx512::exp2_neg;
-
 constexpr int64_t kBlock = 64;  // scores of one step: a whole vector of each plane
 constexpr int64_t kUnit = 16;   // scores of one vector
 constexpr int kGroup = 4;       // rows whose sums, and if short whose maxima, are folded together
@@ -41,12 +39,13 @@ struct Planes {
   __m512i low;
 };
 
-// What turns scores into planes: the multiplier of the call and its limit.
+// What turns scores into planes: the multiplier of the call and its limit, the polynomial.
 class Exponential {
  public:
-  explicit Exponential(uint32_t multiplier)
-      : limit_(_mm512_set1_epi32(static_cast<int32_t>(softmax_limit(multiplier)))),
-        multiplier_(_mm512_set1_epi32(static_cast<int32_t>(multiplier))) {}
+  explicit Exponential(const SoftmaxArgs& args)
+      : limit_(_mm512_set1_epi32(static_cast<int32_t>(softmax_limit(args.multiplier)))),
+        multiplier_(_mm512_set1_epi32(static_cast<int32_t>(args.multiplier))),
+        exp2_neg_(args.exponential) {}
 
   Planes planes(const Scores& s) const {
     const __m512i first = probability(s, 0);
@@ -66,7 +65,7 @@ class Exponential {
     const __m512i high_halves =
         _mm512_set_epi16(63, 61, 59, 57, 55, 53, 51, 49, 47, 45, 43, 41, 39, 37, 35, 33, 31, 29, 27,
                          25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1);
-    return exp2_neg(_mm512_permutex2var_epi16(product(i), high_halves, product(i + 1)));
+    return exp2_neg_(_mm512_permutex2var_epi16(product(i), high_halves, product(i + 1)));
   }
 
   // 2 x 32 numbers below 256 -> 64 bytes in order.
@@ -77,6 +76,7 @@ class Exponential {
 
   __m512i limit_;
   __m512i multiplier_;
+  avx512::Exp2Neg exp2_neg_;
 };
 
 __m512i weights_of(const Planes& p) {
@@ -249,17 +249,17 @@ class Group {
 };
 
 // What the absent scores of the last step add to a row's sum.
-int32_t surplus_of(int64_t n) {
-  const int64_t rest = n % kBlock;
+int32_t surplus_of(const SoftmaxArgs& args) {
+  const int64_t rest = args.n % kBlock;
   const int64_t step = rest > 2 * kUnit ? kBlock : rest > kUnit ? 2 * kUnit : rest > 0 ? kUnit : 0;
-  return static_cast<int32_t>(step - rest) * fixed::exp2_neg(0);
+  return static_cast<int32_t>(step - rest) * fixed::exp2_neg(0, args.exponential);
 }
 
 }  // namespace
 
 void softmax_avx512vnni(const SoftmaxArgs& args, Range rows) {
-  const Exponential exponential(args.multiplier);
-  const __m128i surplus = _mm_set1_epi32(surplus_of(args.n));
+  const Exponential exponential(args);
+  const __m128i surplus = _mm_set1_epi32(surplus_of(args));
   for (int64_t i = rows.begin; i < rows.end; i += kGroup) {
     const int count = static_cast<int>(std::min<int64_t>(kGroup, rows.end - i));
     const __m128i sums = Group(args, exponential, {i, rows.end}).run(count);

@@ -31,6 +31,7 @@ class Attention final : public Node {
         reader.array32("output_multiplier", args_.heads, 1 << 13, (1 << 14) - 1);
     args_.output_exponent = reader.array32("output_exponent", args_.heads, kAttentionMinExponent,
                                            kAttentionMaxExponent);
+    args_.exponential = reader.polynomial(fixed::exp_polynomial);
     // The widest integer is the combined context sum A >> e times the reciprocal: 62 bits of 64.
     report.variant = kernel_.isa;
     report.budget_bits = 64;

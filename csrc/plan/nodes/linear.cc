@@ -89,6 +89,9 @@ class Linear final : public Node {
     args_.shift = reader.array32("shift", channels, fixed::kMinShift, fixed::kMaxShift);
     prove_accumulator(reader, channels);
 
+    if (args_.epilogue == LinearEpilogue::kGeluS8 || args_.epilogue == LinearEpilogue::kGeluS16) {
+      args_.gelu = reader.polynomial(fixed::gelu_polynomial);
+    }
     if (args_.epilogue == LinearEpilogue::kGeluS8) {
       args_.gelu_multiplier =
           reader.array16("gelu_multiplier", round_up(args_.n, 32), 0, fixed::kMaxS16);
