@@ -1,4 +1,4 @@
-"""The command line: `pyqrt quantize`, `run`, `inspect`, `bench`, `doctor`, `demo`. One file per command.
+"""The command line, one file per command.
 
 A command imports what it needs when it runs, so that `pyqrt --help` is quick and only `quantize`
 and `demo` need torch. Exit codes: 0 done, 1 an error told in one line on stderr, 2 wrong usage.
@@ -14,6 +14,7 @@ from pyqrt.cli.bench import bench
 from pyqrt.cli.demo import demo
 from pyqrt.cli.doctor import doctor
 from pyqrt.cli.errors import clear_errors
+from pyqrt.cli.export_onnx import export_onnx
 from pyqrt.cli.inspect import inspect
 from pyqrt.cli.quantize import quantize
 from pyqrt.cli.run import run
@@ -27,7 +28,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for command in (quantize, run, inspect, bench, doctor, demo):
+for command in (quantize, run, inspect, bench, export_onnx, doctor, demo):
     app.command()(clear_errors(command))
 
 

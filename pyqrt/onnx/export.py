@@ -1,0 +1,251 @@
+"""A model file as a standard ONNX graph with QuantizeLinear and DequantizeLinear.
+
+Weights, scales and roundings to 8 and 16 bits are the file's. Between them the operators are float:
+Softmax, LayerNormalization and Gelu are exact where the integer program has polynomials, and an
+accumulator is rounded once per quantization. So the results are close to the integers', not equal,
+and depend on the runtime; `compare` measures how close. Batches are padded; the mask keeps padding
+out of attention and pooling.
+
+A quantized value stands in the graph in the program's own units: QuantizeLinear with scale 1 and the
+tensor's zero point. Real scales, which differ per channel, are in the weights' scales.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import onnx
+from pyqrt.errors import ModelError
+from pyqrt.onnx.graph import GraphBuilder
+from pyqrt.program import Node, Program
+from pyqrt.runtime.format import ModelFile
+from pyqrt.weight_layout import unpack_weight
+
+_LAYER_NORM_BITS = ((1024, 10), (1 << 14, 9))  # fraction bits up to a width: layernorm.h
+_UNIT = 2.0**30  # of normalize's output
+_GELU_UNIT = 2.0**10
+_EXPONENT_UNIT = 2.0**28
+_MASKED = -1e30
+_QUANTIZED = {"s8": np.int8, "s16": np.int16}
+
+
+def export_onnx(file: ModelFile, path: str | Path) -> None:
+    """Writes `file` to `path` as an ONNX model, opset 21, checked by `onnx.checker`.
+
+    Inputs: input_ids, attention_mask and, if the model has token types, token_type_ids, int64 [batch,
+    sequence], padding on the right. Outputs: the program's, float32, by name, [batch, width] or
+    [batch, sequence, width]. Raises ModelError for a node that has no ONNX form.
+    """
+    model = _Exporter(file).model()
+    onnx.checker.check_model(model, full_check=True)
+    Path(path).write_bytes(model.SerializeToString())
+
+
+@dataclass(frozen=True)
+class _Value:
+    """A buffer's value: float integers, less the zero point."""
+
+    name: str
+    zero_point: int = 0
+
+
+class _Exporter:
+    def __init__(self, file: ModelFile) -> None:
+        self.file = file
+        self.program: Program = file.program
+        self.graph = GraphBuilder()
+        self.values: dict[int, _Value] = {}
+
+    def model(self) -> onnx.ModelProto:
+        graph, shape = self.graph, ("batch", "sequence")
+        self.ids = graph.input("input_ids", shape)
+        mask = graph.input("attention_mask", shape)
+        self.types = graph.input("token_type_ids", shape) if self.program.limits.type_vocab_size > 1 else None
+        graph.scope("mask")
+        self.kept = graph.op("Cast", mask, to=onnx.TensorProto.FLOAT)
+        absent = graph.op("Sub", _float(1.0), self.kept)
+        self.bias = graph.op("Unsqueeze", graph.op("Mul", absent, _float(_MASKED)), _axes(1, 2))
+        emit: dict[str, Callable[[Node], None]] = {
+            "embedding": self.embedding,
+            "linear": self.linear,
+            "attention": self.attention,
+            "layernorm": self.layernorm,
+            "lookup": self.lookup,
+            "pool": self.pool,
+            "normalize": self.normalize,
+        }
+        for node in self.program.nodes:
+            if node.op not in emit:
+                raise ModelError(f"{node.name}: {node.op} has no ONNX form; pyqrt runs it, export cannot")
+            graph.scope(node.name)
+            emit[node.op](node)
+        graph.scope("outputs")
+        for output in self.program.outputs:
+            buffer = self.program.buffers[output.buffer]
+            rows = shape if buffer.rows == "tokens" else shape[:1]
+            real = graph.op("Mul", self.values[output.buffer].name, _float(output.scale))
+            graph.output(output.name, real, (*rows, buffer.width))
+        return graph.model("pyqrt", {"header_sha256": self.file.header_sha256})
+
+    def tensor(self, node: Node, role: str, count: int | None = None) -> NDArray[Any]:
+        """A constant of the node without the file's padding."""
+        tensor = self.file.tensors[node.tensors[role]]
+        return tensor if count is None else tensor[:count]
+
+    def integer(self, node: Node, key: str) -> int:
+        return int(node.attributes[key])
+
+    def quantize(self, value: str, number: int, zero_point: int = 0) -> None:
+        """Rounds `value` as buffer `number` holds it."""
+        dtype = self.program.buffers[number].dtype
+        if dtype in _QUANTIZED:
+            scale, zero = _float(1.0), np.array(zero_point, _QUANTIZED[dtype])
+            value = self.graph.op("QuantizeLinear", value, scale, zero)
+            value = self.graph.op("DequantizeLinear", value, scale, zero)
+        self.values[number] = _Value(value, zero_point)
+
+    def embedding(self, node: Node) -> None:
+        graph = self.graph
+        positions = graph.op(
+            "Range",
+            np.array(0, np.int64),
+            graph.op("Squeeze", graph.op("Shape", self.ids, start=1, end=2), _axes(0)),
+            np.array(1, np.int64),
+        )
+        offset = np.array(self.integer(node, "position_offset"), np.int64)
+        zeros = graph.op("Mul", self.ids, np.array(0, np.int64))
+        index = {
+            "word": self.ids,
+            "position": graph.op("Add", positions, offset),
+            "type": self.types or zeros,
+        }
+        rows = []
+        for role, ids in index.items():
+            if role in node.tensors:
+                table = graph.constant(self.tensor(node, role), role)
+                scale = self.tensor(node, f"{role}_multiplier") * 2.0 ** -self.integer(node, "shift")
+                row = graph.op("Cast", graph.op("Gather", table, ids), to=onnx.TensorProto.FLOAT)
+                scales = graph.constant(scale.astype(np.float32)[:, None], f"{role}_scale")
+                rows.append(graph.op("Mul", row, graph.op("Gather", scales, ids)))
+        total = rows[0]
+        for row in rows[1:]:
+            total = graph.op("Add", total, row)
+        self.quantize(total, node.outputs[0])
+
+    def linear(self, node: Node) -> None:
+        graph, source = self.graph, self.values[node.inputs[0]]
+        n, k = self.integer(node, "out_features"), self.integer(node, "in_features")
+        weight = unpack_weight(self.tensor(node, "weight"), n, k)
+        ratio = self.tensor(node, "multiplier", n) * np.exp2(-self.tensor(node, "shift", n).astype(float))
+        bias = self.tensor(node, "bias", n).astype(float)
+        bias += source.zero_point * self.tensor(node, "weight_sum", n)
+        pre_scale = 2.0 ** -self.integer(node, "pre_shift")
+        matrix = graph.op(
+            "DequantizeLinear",
+            graph.constant(weight.T, "weight"),
+            graph.constant((ratio * pre_scale).astype(np.float32), "weight_scale"),
+            graph.constant(np.zeros(n, np.int8), "weight_zero_point"),
+            axis=1,
+        )
+        value = graph.op("MatMul", source.name, matrix)
+        value = graph.op("Add", value, graph.constant((bias * ratio).astype(np.float32), "bias"))
+        epilogue = str(node.attributes["epilogue"])
+        if epilogue.startswith("gelu"):
+            value = graph.op("Mul", value, _float(1 / _GELU_UNIT))
+            value = graph.op("Gelu", value)
+            scale = np.array([1.0])
+            if epilogue == "gelu_s8":
+                scale = self.tensor(node, "gelu_multiplier", n) * 2.0 ** -self.integer(node, "gelu_shift")
+            value = graph.op(
+                "Mul", value, graph.constant((scale * _GELU_UNIT).astype(np.float32), "gelu_scale")
+            )
+        if epilogue == "residual_s16":
+            share = self.integer(node, "residual_multiplier") * 2.0 ** -self.integer(node, "residual_shift")
+            residual = graph.op("Mul", self.values[node.inputs[1]].name, _float(share))
+            value = graph.op("Add", value, residual)
+        self.quantize(value, node.outputs[0], self.integer(node, "zero_point"))
+
+    def attention(self, node: Node) -> None:
+        graph = self.graph
+        heads, dim = self.integer(node, "num_heads"), self.integer(node, "head_dim")
+        split_heads = graph.constant(np.array([0, 0, heads, dim], np.int64))
+
+        def by_head(value: str, order: Sequence[int]) -> str:
+            return graph.op("Transpose", graph.op("Reshape", value, split_heads), perm=list(order))
+
+        query, key, value = graph.ops("Split", 3, self.values[node.inputs[0]].name, axis=2, num_outputs=3)
+        score_scale = self.tensor(node, "score_multiplier", heads) / _EXPONENT_UNIT * np.log(2.0)
+        exponent = self.tensor(node, "output_exponent", heads).astype(float) - 14
+        ratio = self.tensor(node, "output_multiplier", heads) * np.exp2(exponent)
+        scores = graph.op("MatMul", by_head(query, (0, 2, 1, 3)), by_head(key, (0, 2, 3, 1)))
+        scores = graph.op("Mul", scores, graph.constant(_per_head(score_scale), "score_scale"))
+        probabilities = graph.op("Softmax", graph.op("Add", scores, self.bias), axis=-1)
+        context = graph.op("MatMul", probabilities, by_head(value, (0, 2, 1, 3)))
+        context = graph.op("Mul", context, graph.constant(_per_head(ratio), "output_scale"))
+        joined = graph.op("Transpose", context, perm=[0, 2, 1, 3])
+        joined = graph.op("Reshape", joined, np.array([0, 0, heads * dim], np.int64))
+        self.quantize(joined, node.outputs[0], self.integer(node, "zero_point"))
+
+    def layernorm(self, node: Node) -> None:
+        width = self.program.buffers[node.inputs[0]].width
+        bits = next(bits for most, bits in _LAYER_NORM_BITS if width <= most)
+        epsilon = self.integer(node, "epsilon") / width**2
+        for number in node.outputs:
+            suffix = {"s8": "8", "s16": "16"}[self.program.buffers[number].dtype]
+            unit = 2.0 ** -self.integer(node, f"shift{suffix}")
+            gain = self.tensor(node, f"gain{suffix}", width) * unit * 2.0**bits
+            bias = self.tensor(node, f"bias{suffix}", width) * unit
+            value = self.graph.op(
+                "LayerNormalization",
+                self.values[node.inputs[0]].name,
+                self.graph.constant(gain.astype(np.float32), f"gain{suffix}"),
+                self.graph.constant(bias.astype(np.float32), f"bias{suffix}"),
+                axis=-1,
+                epsilon=epsilon,
+            )
+            self.quantize(value, number)
+
+    def lookup(self, node: Node) -> None:
+        graph = self.graph
+        table = graph.constant(self.tensor(node, "table", 513).astype(np.float32), "table")
+        place = graph.op(
+            "Mul", graph.op("Add", self.values[node.inputs[0]].name, _float(32768)), _float(1 / 128)
+        )
+        whole = graph.op("Floor", place)
+        index = graph.op("Cast", whole, to=onnx.TensorProto.INT64)
+        low = graph.op("Gather", table, index)
+        high = graph.op("Gather", table, graph.op("Add", index, np.array(1, np.int64)))
+        slope = graph.op("Mul", graph.op("Sub", high, low), graph.op("Sub", place, whole))
+        self.quantize(graph.op("Add", low, slope), node.outputs[0])
+
+    def pool(self, node: Node) -> None:
+        graph, source = self.graph, self.values[node.inputs[0]].name
+        if node.attributes["kind"] == "first":
+            value = graph.op("Gather", source, np.array(0, np.int64), axis=1)
+        else:
+            kept = graph.op("Unsqueeze", self.kept, _axes(2))
+            total = graph.op("ReduceSum", graph.op("Mul", source, kept), _axes(1), keepdims=0)
+            value = graph.op("Div", total, graph.op("ReduceSum", self.kept, _axes(1), keepdims=1))
+        self.quantize(value, node.outputs[0])
+
+    def normalize(self, node: Node) -> None:
+        value = self.graph.op("LpNormalization", self.values[node.inputs[0]].name, axis=-1, p=2)
+        self.quantize(self.graph.op("Mul", value, _float(_UNIT)), node.outputs[0])
+
+
+def _float(value: float) -> NDArray[np.float32]:
+    return np.array(value, np.float32)
+
+
+def _axes(*axes: int) -> NDArray[np.int64]:
+    return np.array(axes, np.int64)
+
+
+def _per_head(values: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    return values.astype(np.float32)[:, None, None]
