@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
-from onnx import numpy_helper
 
+import onnx
+from onnx import numpy_helper
 from pyqrt.errors import ModelError
 
 Array = NDArray[Any]

@@ -52,9 +52,9 @@ def _by_name(graph: Graph, by_bias: Mapping[str | None, Linear], name: str) -> F
     for constant, value in graph.constants.items():
         if (constant == name or constant.endswith(f".{name}")) and value.dtype.kind == "f":
             return contiguous(value)
-        if kind == "weight" and (constant == f"{stem}.bias" or constant.endswith(f".{stem}.bias")):
-            if constant in by_bias:
-                return contiguous(by_bias[constant].weight)
+        is_bias = constant == f"{stem}.bias" or constant.endswith(f".{stem}.bias")
+        if kind == "weight" and is_bias and constant in by_bias:
+            return contiguous(by_bias[constant].weight)
     return None
 
 
