@@ -40,7 +40,8 @@ MAX_RANK = 8
 
 _DTYPES: dict[str, np.dtype[Any]] = {"I8": np.dtype("<i1"), "I16": np.dtype("<i2"), "I32": np.dtype("<i4")}
 _NAME = re.compile(r"[A-Za-z0-9_.\-]{1,256}")
-_HEADER_DIGEST = re.compile(rb'"header_sha256":"([0-9a-f]{64})"')
+_HEADER_DIGEST_KEY = b'"header_sha256":"'
+_DIGEST = re.compile(rb"[0-9a-f]{64}")
 _NO_DIGEST = "0" * 64
 _REQUIRED = ("format", "version", "program", "task", "provenance", "report", "digests", "header_sha256")
 
@@ -225,18 +226,27 @@ def _read_header(mapped: mmap.mmap) -> tuple[dict[str, Any], bytes, int]:
     raw = mapped[8 : 8 + length]
     if raw[:1] != b"{":
         raise ModelError("no pyqrt model: the header does not begin with '{'")
-    header = strict_json.loads(raw, "the header")
+    # Most of a header is its tokenizer.
+    tokenizer, rest = strict_json.take_string(raw, "tokenizer", "the header")
+    header = strict_json.loads(rest, "the header")
+    if tokenizer is not None:
+        metadata = header.get("__metadata__")
+        if not isinstance(metadata, dict) or metadata.get("tokenizer") != "":
+            raise ModelError("the header has a key 'tokenizer' outside the metadata")
+        metadata["tokenizer"] = tokenizer
     return header, raw, 8 + length
 
 
 def _check_header_digest(raw: bytes) -> str:
-    found = _HEADER_DIGEST.findall(raw)
-    if len(found) != 1:
-        raise ModelError(f"the header has {len(found)} entries 'header_sha256' of 64 hex digits, not one")
-    zeroed = _HEADER_DIGEST.sub(f'"header_sha256":"{_NO_DIGEST}"'.encode(), raw)
-    if _sha256(zeroed) != found[0].decode():
+    begin = raw.find(_HEADER_DIGEST_KEY) + len(_HEADER_DIGEST_KEY)
+    end = begin + len(_NO_DIGEST)
+    digest = raw[begin:end]
+    count = raw.count(_HEADER_DIGEST_KEY)
+    if count != 1 or not _DIGEST.fullmatch(digest) or raw[end : end + 1] != b'"':
+        raise ModelError(f"the header has {count} entries 'header_sha256', not one of 64 hex digits")
+    if _sha256(raw[:begin], _NO_DIGEST.encode(), raw[end:]) != digest.decode():
         raise ModelError("the header does not match its SHA-256: the file is damaged or was edited")
-    return str(found[0].decode())
+    return digest.decode()
 
 
 def _check_tensors(entries: dict[str, Any], data_bytes: int) -> None:
@@ -272,7 +282,7 @@ def _check_tensors(entries: dict[str, Any], data_bytes: int) -> None:
 
 
 def _is_int_list(value: Any) -> bool:
-    return type(value) is list and all(type(item) is int for item in value)
+    return type(value) is list and set(map(type, value)) <= {int}
 
 
 def _check_metadata(
@@ -317,8 +327,11 @@ def _object(text: str, what: str) -> dict[str, Any]:
     return value
 
 
-def _sha256(data: bytes | memoryview) -> str:
-    return hashlib.sha256(data).hexdigest()
+def _sha256(*parts: bytes | memoryview) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
 
 
 def _write_atomically(path: Path, parts: list[bytes | memoryview]) -> None:

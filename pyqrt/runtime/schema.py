@@ -72,7 +72,12 @@ def _plain_decoder(accepts: Callable[[Any], bool], expected: str | tuple[str, ..
 
 
 def _decode_string(value: Any) -> str:
-    if type(value) is not str or len(value) > MAX_STRING or _CONTROL.search(value):
+    # Few strings are not printable, and only those can hold control characters.
+    if (
+        type(value) is not str
+        or len(value) > MAX_STRING
+        or (not value.isprintable() and _CONTROL.search(value))
+    ):
         raise _unexpected(value, "a plain, short string")
     return value
 

@@ -27,11 +27,7 @@ def loads(text: str | bytes, what: str) -> Any:
     Objects become dicts with unique keys, integers fit int64, floats are finite, strings are
     valid Unicode, nesting is at most `MAX_DEPTH`.
     """
-    try:
-        raw = text.encode() if isinstance(text, str) else text
-        text = raw.decode()
-    except UnicodeError as error:
-        raise ModelError(f"{what} is not valid UTF-8: {error}") from None
+    raw, text = _both(text, what)
     _check_structure(raw, what)
     try:
         value = json.loads(
@@ -50,6 +46,29 @@ def loads(text: str | bytes, what: str) -> Any:
     return value
 
 
+def take_string(text: str | bytes, key: str, what: str) -> tuple[str | None, str]:
+    """The string in the first `"key":"..."`, and `text` with an empty one in its place; or None and `text`.
+
+    For a string that is most of a document, in which `loads` would look for structure in vain. Whether
+    it stood where it should, the caller sees in what `loads` makes of the rest. Raises ModelError,
+    beginning with `what`, if the string is not valid.
+    """
+    _, text = _both(text, what)
+    opening = f'"{key}":"'
+    found = text.find(opening)
+    if found < 0:
+        return None, text
+    begin = found + len(opening)
+    try:
+        value, end = json.decoder.scanstring(text, begin, True)
+        value.encode()
+    except UnicodeError:
+        raise ModelError(f"{what} has a string with half a surrogate pair") from None
+    except ValueError as error:
+        raise ModelError(f"{what} is not valid JSON: {error}") from None
+    return value, text[:begin] + text[end - 1 :]
+
+
 def dumps(value: Any, what: str) -> str:
     """The one text of `value`: sorted keys, no spaces, UTF-8. Raises ModelError if there is none."""
     try:
@@ -58,6 +77,13 @@ def dumps(value: Any, what: str) -> str:
     except (TypeError, ValueError, RecursionError) as error:
         raise ModelError(f"{what} cannot be written as JSON: {error}") from None
     return text
+
+
+def _both(text: str | bytes, what: str) -> tuple[bytes, str]:
+    try:
+        return (text.encode(), text) if isinstance(text, str) else (text, text.decode())
+    except UnicodeError as error:
+        raise ModelError(f"{what} is not valid UTF-8: {error}") from None
 
 
 def _check_structure(raw: bytes, what: str) -> None:
@@ -84,7 +110,7 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _integer(digits: str) -> int:
-    if len(digits) > 20 or abs(int(digits)) > MAX_INTEGER:
+    if len(digits) > 18 and (len(digits) > 20 or abs(int(digits)) > MAX_INTEGER):
         raise ValueError(f"the integer {digits[:20]}... does not fit 64 bits")
     return int(digits)
 

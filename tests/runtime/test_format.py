@@ -161,3 +161,18 @@ def test_what_could_not_be_read_is_not_written(tmp_path: Path, changes: Any, mes
 def test_a_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         write(tmp_path / "nowhere" / "m.qrt")
+
+
+def test_the_tokenizer_is_read_whoever_wrote_the_header(sound: Path, tmp_path: Path) -> None:
+    """Blanks between the tokens of JSON, escapes, any order of keys: the same string."""
+    header, data = small_model.parts(sound)
+    expected = model_format.read(sound).tokenizer
+    assert expected == header["__metadata__"]["tokenizer"]
+    header["__metadata__"] = dict(reversed(header["__metadata__"].items()))
+    for ascii_only in (True, False):
+        for separators in ((",", ":"), (" , ", " : ")):
+            raw = json.dumps(header, ensure_ascii=ascii_only, separators=separators).replace(
+                '"header_sha256" : "', '"header_sha256":"'
+            )
+            path = small_model.join(tmp_path / "m.qrt", raw.encode(), data)
+            assert model_format.read(path).tokenizer == expected

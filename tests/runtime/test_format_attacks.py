@@ -322,6 +322,16 @@ def test_the_attacks_attack(sound: Path, tmp_path: Path) -> None:
         (b"{" + b'"":0,' * 1_500_000 + b"}", "has more than"),
         (b'{"a":[' + b"0," * 3_000_000 + b"0]}", "bytes outside strings"),
         (b'{"a":1', "not valid JSON"),
+        # The tokenizer's string is read apart from the rest.
+        (b'{"tokenizer":"x"}', "'tokenizer' outside the metadata"),
+        (b'{"a":{"tokenizer":"x"},"__metadata__":{"tokenizer":"y"}}', "'tokenizer' outside the metadata"),
+        (b'{"a\\"tokenizer":"x"}', "'tokenizer' outside the metadata"),
+        (b'{"__metadata__":{"tokenizer":"x","tokenizer":"y"}}', "occurs twice"),
+        (b'{"__metadata__":{"tokenizer":"x","tokenizer" : "y"}}', "occurs twice"),
+        (b'{"__metadata__":{"tokenizer":"' + b'\\"' * 1_500_000, "not valid JSON"),
+        (b'{"__metadata__":{"tokenizer":"\n"}}', "not valid JSON"),
+        (b'{"__metadata__":{"tokenizer":"\\x"}}', "not valid JSON"),
+        (b'{"__metadata__":{"tokenizer":"\\ud800"}}', "surrogate"),
         (b"{\\", "not valid JSON"),
     ],
 )
