@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pyqrt import _ops
+from pyqrt import _ops, _runtime
 from pyqrt._arguments import (
     Array,
     check_budget,
@@ -78,7 +78,7 @@ def variants(op: str) -> list[str]:
     `op` is one of linear, attention, softmax, gelu, layernorm, embedding, pool, normalize, lookup.
     """
     kernels = _ops.kernels()
-    supported = {isa["name"] for isa in _ops.isas() if isa["supported"]}
+    supported = {isa["name"] for isa in _runtime.isas() if isa["supported"]}
     return [name for name in kernels[choice("op", op, list(kernels))] if name in supported]
 
 

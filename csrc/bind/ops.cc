@@ -10,7 +10,6 @@
 #include <new>
 #include <optional>
 
-#include "base/parallel.h"
 #include "bench/peak.h"
 #include "fixed/fixed.h"
 #include "ops/attention/attention.h"
@@ -345,20 +344,6 @@ nb::dict kernels() {
   return ops;
 }
 
-nb::list isas() {
-  const Isa chosen = default_isa();
-  nb::list list;
-  for (Isa isa : all_isas()) {
-    nb::dict item;
-    item["name"] = isa_name(isa);
-    item["compiled"] = isa_compiled(isa);
-    item["supported"] = isa_supported(isa);
-    item["chosen"] = isa == chosen;
-    list.append(item);
-  }
-  return list;
-}
-
 void raise_as_model_error(const std::exception_ptr& pointer, void*) {
   try {
     std::rethrow_exception(pointer);
@@ -444,10 +429,4 @@ NB_MODULE(_ops, module) {
 
   module.def("kernels", &kernels, nb::sig("def kernels() -> dict[str, list[str]]"),
              "Variants of every op in this build, best first.");
-  module.def("isas", &isas, nb::sig("def isas() -> list[dict[str, str | bool]]"),
-             "Instruction sets, best first: compiled, supported here, chosen.");
-  module.def(
-      "default_isa", [] { return std::string(isa_name(default_isa())); },
-      "The instruction set kernels are chosen for; PYQRT_FORCE_ISA names another.");
-  module.def("available_cpus", &available_cpus, "CPUs this process may use, at least 1.");
 }

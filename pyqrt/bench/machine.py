@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pyqrt import _ops
+from pyqrt import _ops, _runtime
 
 CALL_SECONDS = 0.01  # long against starting a thread, short against a round
 CACHE_LINE = 64
@@ -28,7 +28,7 @@ def describe() -> dict[str, Any]:
     return {
         "cpu": _cpu_model(),
         "cpus": os.cpu_count(),
-        "available_cpus": _ops.available_cpus(),
+        "available_cpus": _runtime.available_cpus(),
         "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "load_average": [round(load, 2) for load in os.getloadavg()],
         "platform": platform.platform(),

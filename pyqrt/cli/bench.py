@@ -27,7 +27,7 @@ def bench(
     ] = None,
 ) -> None:
     """Measure latency, tokens a second, and the ratio to the machine's limit, all in turns."""
-    from pyqrt import _ops
+    from pyqrt import _runtime
     from pyqrt.bench.latency import measure
 
     report = measure(
@@ -35,7 +35,7 @@ def bench(
         lengths=_numbers("--lengths", lengths),
         batches=_numbers("--batch", batch),
         mixed=mixed,
-        threads=_numbers("--threads", threads) if threads else sorted({1, _ops.available_cpus()}),
+        threads=_numbers("--threads", threads) if threads else sorted({1, _runtime.available_cpus()}),
         seconds=seconds,
     )
     if json_file is not None:

@@ -7,11 +7,11 @@ import threading
 import numpy as np
 import pytest
 
-from pyqrt import _ops
+from pyqrt import _ops, _runtime
 from pyqrt.bench import machine
 from pyqrt.errors import ModelError
 
-ISAS = [str(isa["name"]) for isa in _ops.isas() if isa["supported"]]
+ISAS = [str(isa["name"]) for isa in _runtime.isas() if isa["supported"]]
 STEP = 3 << 16
 
 
@@ -65,7 +65,7 @@ def test_probe_uses_its_threads_at_once(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_description() -> None:
     state = machine.describe()
-    assert state["available_cpus"] == _ops.available_cpus()
+    assert state["available_cpus"] == _runtime.available_cpus()
     assert len(state["load_average"]) == 3
     assert set(state) == {
         *("cpu", "cpus", "available_cpus", "governor", "load_average", "platform", "python", "numpy")
