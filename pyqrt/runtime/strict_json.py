@@ -60,7 +60,7 @@ def take_string(text: str | bytes, key: str, what: str) -> tuple[str | None, str
         return None, text
     begin = found + len(opening)
     try:
-        value, end = json.decoder.scanstring(text, begin, True)
+        value, end = json.JSONDecoder().raw_decode(text, begin - 1)
         value.encode()
     except UnicodeError:
         raise ModelError(f"{what} has a string with half a surrogate pair") from None
