@@ -28,7 +28,8 @@ class ThreadPool {
 
   // Calls body(item, worker) for every item in [0, count), items shared out dynamically;
   // worker in [0, threads()) identifies the scratch memory to use. Returns when all are done.
-  // Not re-entrant; one caller at a time. body must not throw. Allocates nothing.
+  // Not re-entrant; one caller at a time, except of a pool of one thread, whose callers do all
+  // themselves. body must not throw. Allocates nothing.
   template <class Body>
   void run(int64_t count, const Body& body) {
     run_erased(

@@ -29,6 +29,12 @@ Rows parse_rows(const std::string& name) {
   throw Error("unknown kind of rows '" + name + "'; known: tokens, sequences");
 }
 
+Parallel parse_parallel(const std::string& name) {
+  if (name == "rows") return Parallel::kRows;
+  if (name == "texts") return Parallel::kTexts;
+  throw Error("parallel is '" + name + "'; give 'rows' or 'texts'");
+}
+
 // A required entry of a dictionary, as the type that is asked for.
 template <class Value>
 Value entry(const py::handle& owner, const char* key, const char* what) {
@@ -219,10 +225,11 @@ PYBIND11_MODULE(_runtime, module) {
           py::call_guard<py::gil_scoped_release>(), "Reads every weight and checks it.");
 
   py::class_<Session>(module, "Session", "Threads and working memory that run a model.")
-      .def(py::init([](const Model& model, int threads) {
-             return std::make_unique<Session>(model.plan, threads);
+      .def(py::init([](const Model& model, int threads, const std::string& parallel) {
+             return std::make_unique<Session>(model.plan, threads, pyqrt::parse_parallel(parallel));
            }),
-           py::arg("model"), py::arg("threads") = 0, py::keep_alive<1, 2>())
+           py::arg("model"), py::arg("threads") = 0, py::arg("parallel") = "rows",
+           py::keep_alive<1, 2>())
       .def("run", &pyqrt::run_session, py::arg("ids"), py::arg("offsets"),
            py::arg("types") = py::none(),
            "Runs packed sequences; one integer array per output of the program.")

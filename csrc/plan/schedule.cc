@@ -13,11 +13,42 @@ constexpr int64_t kPieceRows = 96;
 constexpr int64_t kMinRowsPerThread = 16;
 constexpr int64_t kColumnPiecesPerThread = 3;  // so that none waits long
 
+// The fewest tokens worth a pass of their own, in which all weights are read.
+constexpr int64_t kShareTokens = 32;
+
 Range part(int64_t count, int64_t index, int64_t parts) {
   return {count * index / parts, count * (index + 1) / parts};
 }
 
+// Passes of whole sequences, the next one of at most limit(tokens left) tokens, or of one sequence.
+template <class Limit>
+void cut(const int32_t* offsets, int64_t sequences, std::vector<Range>& passes,
+         const Limit& limit) {
+  passes.clear();
+  for (int64_t first = 0; first < sequences;) {
+    const int64_t most = limit(int64_t{offsets[sequences]} - offsets[first]);
+    int64_t last = first + 1;
+    while (last < sequences && offsets[last + 1] - offsets[first] <= most) ++last;
+    passes.push_back({first, last});
+    first = last;
+  }
+}
+
 }  // namespace
+
+void cut_passes(const int32_t* offsets, int64_t sequences, std::vector<Range>& passes) {
+  cut(offsets, sequences, passes, [](int64_t) { return kPassTokens; });
+}
+
+void cut_shares(const int32_t* offsets, int64_t sequences, int threads,
+                std::vector<Range>& passes) {
+  cut(offsets, sequences, passes, [threads](int64_t left) {
+    return std::clamp(left / (2 * threads), kShareTokens, kPassTokens);
+  });
+  std::stable_sort(passes.begin(), passes.end(), [offsets](Range a, Range b) {
+    return offsets[a.end] - offsets[a.begin] > offsets[b.end] - offsets[b.begin];
+  });
+}
 
 std::vector<Stage> make_stages(const Nodes& nodes) {
   std::vector<Stage> stages;

@@ -1,8 +1,8 @@
 // A session runs a plan: its own threads, its own arena, the plan's constants.
 //
-// A batch is run in passes of whole sequences, of about kPassTokens tokens each, so the arena is
-// bounded whatever the batch; no result depends on how a batch falls into passes. The arena grows
-// to the largest pass seen and is then reused: no allocation after that.
+// A batch is run in passes of whole sequences (schedule.h), so the arena is bounded whatever the
+// batch; no result depends on how a batch falls into passes. The arena grows to the largest pass
+// seen and is then reused: no allocation after that.
 #pragma once
 
 #include <memory>
@@ -10,17 +10,19 @@
 #include <vector>
 
 #include "base/parallel.h"
+#include "plan/pass.h"
 #include "plan/plan.h"
-#include "plan/schedule.h"
 
 namespace pyqrt {
 
+// What the threads of a session share out: the rows of one pass after the other, or whole passes,
+// each from token ids to outputs on one thread that waits for no other.
+enum class Parallel : uint8_t { kRows, kTexts };
+
 class Session {
  public:
-  static constexpr int64_t kPassTokens = 1024;
-
   // threads = 0: as many as there are available CPUs. Throws Error.
-  Session(std::shared_ptr<const Plan> plan, int threads);
+  Session(std::shared_ptr<const Plan> plan, int threads, Parallel parallel);
 
   // Checks ids, types (may be null: all 0) and offsets [sequences + 1], runs, and writes output i
   // of the program densely to outputs[i]: one row per token or per sequence of the whole batch.
@@ -42,17 +44,19 @@ class Session {
 
   void check_tokens(const int32_t* ids, const int32_t* types, const int32_t* offsets,
                     int64_t sequences) const;
-  void run_pass(Batch batch, void* const* outputs, int64_t first_token, int64_t first_sequence);
+  void run_rows(const Call& call, int64_t sequences);
+  void run_texts(const Call& call, int64_t sequences);
   // Makes the arena at least this large.
   void reserve(std::size_t bytes);
 
   std::shared_ptr<const Plan> plan_;
   ThreadPool pool_;
+  ThreadPool alone_;  // of the thread that calls it: for whole passes
+  Parallel parallel_;
+  std::vector<Pass> passes_;  // by worker; for rows one that all of them share
+  std::vector<Range> parts_;  // of the batch, one for each pass
   std::unique_ptr<std::byte, FreeAligned> arena_;
   std::size_t capacity_ = 0;
-  std::vector<Stage> stages_;
-  std::vector<BufferView> views_;  // by buffer
-  std::vector<std::byte*> slots_;  // by slot
   std::mutex mutex_;
 };
 

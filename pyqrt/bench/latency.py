@@ -16,7 +16,7 @@ from pyqrt.bench import machine
 from pyqrt.bench.timing import Timing, interleave
 from pyqrt.bench.work import multiply_accumulates, weight_bytes
 from pyqrt.errors import ModelError
-from pyqrt.runtime import Model, load
+from pyqrt.runtime import Model, Parallel, load
 
 SCHEMA = 1
 SHORTEST_MIXED = 4  # tokens
@@ -37,19 +37,23 @@ def measure(
     batches: Sequence[int] = (1, 8),
     mixed: int = 32,
     threads: Sequence[int] = (1,),
+    parallel: Sequence[Parallel] = ("rows",),
     seconds: float = 2.0,
 ) -> dict[str, Any]:
     """Time a model file; returns the report that README.md of this folder describes.
 
     lengths, batches: every length is run in a batch of every size. mixed: sequences of one further
     batch, of lengths spread evenly from 4 tokens to the longest of `lengths`; 0: none. threads: every
-    workload is run with each number of them. seconds: for each combination; all take turns, and the
+    workload is run with each number of them. parallel: and with each way to share work out to threads
+    (`pyqrt.load`). seconds: for each combination; all take turns, and the
     measurements of the machine with them. Raises ModelError if the file is not a sound model or takes
     no sequence of such a length, or an option is out of range.
     """
-    _check(lengths, batches, mixed, threads, seconds)
-    models = {count: load(path, threads=count) for count in threads}
-    model = models[threads[0]]
+    _check(lengths, batches, mixed, threads, parallel, seconds)
+    models = {
+        (count, way): load(path, threads=count, parallel=way) for count, way in product(threads, parallel)
+    }
+    model = models[threads[0], parallel[0]]
     workloads = _workloads(lengths, batches, mixed)
     longest = max(lengths)
     if longest > model.limits.max_length:
@@ -63,8 +67,9 @@ def measure(
         probes[f"multiply_accumulate t{count}"] = machine.arithmetic_probe(isa, count)
         probes[f"read t{count}"] = machine.memory_probe(isa, count, weights)
     candidates: dict[str, Callable[[], object]] = {name: probe.call for name, probe in probes.items()}
-    for count, workload in product(threads, workloads):
-        candidates[f"{workload.name} t{count}"] = _call(models[count], workload)
+    runs = list(product(threads, parallel, workloads))
+    for count, way, workload in runs:
+        candidates[f"{workload.name} t{count} {way}"] = _call(models[count, way], workload)
     state = machine.describe()
     timings = interleave(candidates, seconds=seconds)
 
@@ -94,20 +99,27 @@ def measure(
         "seconds": seconds,
         "limits": list(limits.values()),
         "results": [
-            _result(model, workload, limits[count], weights, timings[f"{workload.name} t{count}"])
-            for count, workload in product(threads, workloads)
+            _result(model, workload, way, limits[count], weights, timings[f"{workload.name} t{count} {way}"])
+            for count, way, workload in runs
         ],
     }
 
 
 def _check(
-    lengths: Sequence[int], batches: Sequence[int], mixed: int, threads: Sequence[int], seconds: float
+    lengths: Sequence[int],
+    batches: Sequence[int],
+    mixed: int,
+    threads: Sequence[int],
+    parallel: Sequence[str],
+    seconds: float,
 ) -> None:
     for name, numbers in (("lengths", lengths), ("batch", batches), ("threads", threads)):
         if not numbers or min(numbers) < 1:
             raise ModelError(f"{name} is {list(numbers)}; give one or more numbers, each at least 1")
         if len(set(numbers)) != len(numbers):
             raise ModelError(f"{name} is {list(numbers)}; give each number once")
+    if not parallel or len(set(parallel)) != len(parallel):
+        raise ModelError(f"parallel is {list(parallel)}; give one or more of rows and texts, each once")
     if mixed < 0:
         raise ModelError(f"mixed is {mixed}; give a number of sequences, or 0 for no mixed batch")
     if not 0 < seconds < float("inf"):
@@ -137,7 +149,12 @@ def _kernels(model: Model) -> dict[str, str]:
 
 
 def _result(
-    model: Model, workload: Workload, limits: dict[str, Any], weights: int, timing: Timing
+    model: Model,
+    workload: Workload,
+    parallel: Parallel,
+    limits: dict[str, Any],
+    weights: int,
+    timing: Timing,
 ) -> dict[str, Any]:
     tokens = sum(workload.lengths)
     macs = multiply_accumulates(model.program, workload.lengths)
@@ -147,6 +164,7 @@ def _result(
     return {
         "workload": workload.name,
         "threads": limits["threads"],
+        "parallel": parallel,
         "lengths": list(workload.lengths),
         "tokens": tokens,
         "macs": macs,

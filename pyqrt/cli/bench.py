@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from pyqrt.errors import ModelError
+
+if TYPE_CHECKING:
+    from pyqrt.runtime import Parallel
 
 
 def bench(
@@ -21,6 +24,9 @@ def bench(
     threads: Annotated[
         str | None, typer.Option(help="Threads, separated by commas; default: 1 and all CPUs of the process.")
     ] = None,
+    parallel: Annotated[
+        str, typer.Option(help="What threads share out, separated by commas: rows of each text, whole texts.")
+    ] = "rows",
     seconds: Annotated[float, typer.Option(help="Time for each line of the table.")] = 2.0,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the report here as JSON.")
@@ -36,6 +42,7 @@ def bench(
         batches=_numbers("--batch", batch),
         mixed=mixed,
         threads=_numbers("--threads", threads) if threads else sorted({1, _runtime.available_cpus()}),
+        parallel=cast("list[Parallel]", parallel.split(",")),
         seconds=seconds,
     )
     if json_file is not None:
@@ -73,6 +80,7 @@ def _print_tables(report: dict[str, Any]) -> None:
         (
             "sequences x tokens",
             "threads",
+            "parallel",
             "median ms",
             "p10",
             "p90",
@@ -85,6 +93,7 @@ def _print_tables(report: dict[str, Any]) -> None:
             (
                 row["workload"],
                 str(row["threads"]),
+                row["parallel"],
                 *(_milliseconds(row["seconds"][name]) for name in ("median", "p10", "p90")),
                 f"{row['tokens_per_second']:.0f}",
                 _milliseconds(row["limit_seconds"]),

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -16,7 +16,7 @@ from pyqrt.cli.errors import printable
 from pyqrt.errors import ModelError
 
 if TYPE_CHECKING:
-    from pyqrt.runtime import Model
+    from pyqrt.runtime import Model, Parallel
 
 Input = tuple[str, str | None]
 
@@ -36,6 +36,9 @@ def run(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads; default: the CPUs this process may use.")
     ] = None,
+    parallel: Annotated[
+        str, typer.Option(help="What the threads share out: rows of each text, or whole texts.")
+    ] = "rows",
     batch: Annotated[
         int, typer.Option(min=1, help="Lines of stdin run together; 1 answers each line at once.")
     ] = 32,
@@ -45,7 +48,7 @@ def run(
 
     if text is None and sys.stdin.isatty():
         raise typer.BadParameter("give a text, or pipe texts to stdin, one per line")
-    loaded = load(model, threads=threads)
+    loaded = load(model, threads=threads, parallel=cast("Parallel", parallel))
     if text is not None:
         _run_batch(loaded, [(text, pair)], as_json, truncate)
         return

@@ -1,6 +1,6 @@
 """Runs model files: reads and checks them, tokenizes, executes, interprets. Needs no torch."""
 
-from pyqrt.runtime.model import IntegerOutput, Model, load
+from pyqrt.runtime.model import IntegerOutput, Model, Parallel, load
 from pyqrt.runtime.tasks import Answer, Classification, Entity, Task, Word, entities
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "Entity",
     "IntegerOutput",
     "Model",
+    "Parallel",
     "Task",
     "Word",
     "entities",

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,8 @@ from pyqrt.runtime import format as model_format
 from pyqrt.runtime.tasks import Integers, Result, Task, interpret
 from pyqrt.runtime.tokenization import Tokenizer
 from pyqrt.runtime.verification import Verification
+
+Parallel = Literal["rows", "texts"]
 
 MAX_BATCH_TOKENS = (1 << 31) - 1  # offsets are int32
 
@@ -36,11 +38,18 @@ class IntegerOutput(NamedTuple):
 
 
 def load(
-    path: str | os.PathLike[str], *, threads: int | None = None, isa: str | None = None, verify: bool = True
+    path: str | os.PathLike[str],
+    *,
+    threads: int | None = None,
+    parallel: Parallel = "rows",
+    isa: str | None = None,
+    verify: bool = True,
 ) -> Model:
     """Load a model file made by `pyqrt quantize`.
 
     threads: for each call; None: the CPUs this process may use, by affinity and cgroup quota.
+    parallel: what the threads of a call share out. "rows": each text, so that one text uses them all.
+        "texts": whole texts; each is run by one thread alone, waiting for no other. Results are equal.
     isa: the instruction set, one that `pyqrt doctor` lists as supported; None: that of the environment
         variable PYQRT_FORCE_ISA, else the best supported one. Results are equal on all.
     verify: check the bytes of weights and embedding tables too. That reads all of the file, so threads
@@ -51,7 +60,7 @@ def load(
     The file stays mapped: replace it by renaming a new one over it, never by writing into it.
     Raises ModelError if the file is not a sound model or an argument is out of range.
     """
-    return Model(model_format.read(path), threads=threads, isa=isa, verify=verify)
+    return Model(model_format.read(path), threads=threads, parallel=parallel, isa=isa, verify=verify)
 
 
 class Model:
@@ -66,14 +75,18 @@ class Model:
         file: model_format.ModelFile,
         *,
         threads: int | None = None,
+        parallel: Parallel = "rows",
         isa: str | None = None,
         verify: bool = True,
     ) -> None:
         """Check and prepare `file`; arguments and errors as for `load`."""
         if threads is not None and threads < 1:
             raise ModelError(f"threads is {threads}; give a number from 1, or None for all CPUs")
+        if parallel not in get_args(Parallel):
+            raise ModelError(f"parallel is {parallel!r}; give 'rows' or 'texts'")
         self._file = file
         self._threads = threads or 0
+        self._parallel = parallel
         isa = isa or _runtime.default_isa()  # a bad environment variable is not the file's fault
         try:
             self._native = _runtime.Model(file.program.to_dict(), file.tensors, isa)
@@ -85,9 +98,10 @@ class Model:
         session = self._new_session()  # a bad number of threads shows here
         self._idle.append((os.getpid(), session))
         self._verification = _weight_checks(file, self._native)
-        self._verified_first = verify
+        self._verifies = verify
         if verify:
-            self._verification.start(session.threads)
+            # The first run takes part itself.
+            self._verification.start(max(1, session.threads - 1))
 
     def __call__(
         self, texts: str | Sequence[str], pairs: str | Sequence[str] | None = None, *, truncate: bool = False
@@ -228,11 +242,9 @@ class Model:
         }
 
     def _new_session(self) -> _runtime.Session:
-        return _runtime.Session(self._native, self._threads)
+        return _runtime.Session(self._native, self._threads, self._parallel)
 
     def _run_packed(self, ids: Any, offsets: Any, types: Any) -> list[Any]:
-        if self._verified_first:
-            self._verification.wait()
         # A deque's append and pop are atomic: no lock that a fork could inherit locked. A session of
         # the parent process has no threads in the child, so the child makes its own.
         pid = os.getpid()
@@ -244,6 +256,10 @@ class Model:
             session = self._new_session()
         outputs: list[Any] = session.run(ids, offsets, types)
         self._idle.append((pid, session))
+        # Beside the first run weights are still being checked: no address depends on their values, and
+        # nobody sees its outputs before they have passed.
+        if self._verifies:
+            self._verification.wait()
         return outputs
 
 

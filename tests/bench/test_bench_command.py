@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,15 @@ def invoke(*arguments: Any) -> Result:
 
 @pytest.fixture(scope="module")
 def report(path: Path) -> dict[str, Any]:
-    return measure(path, lengths=[4, LONGEST], batches=[1, 3], mixed=5, threads=[1, 2], seconds=0.01)
+    return measure(
+        path,
+        lengths=[4, LONGEST],
+        batches=[1, 3],
+        mixed=5,
+        threads=[1, 2],
+        parallel=["rows", "texts"],
+        seconds=0.01,
+    )
 
 
 def keys_of(value: Any) -> set[str]:
@@ -56,8 +65,8 @@ def test_report_is_as_documented(report: dict[str, Any]) -> None:
 
 def test_every_combination_is_measured(report: dict[str, Any]) -> None:
     lengths = {(4,), (LONGEST,), (4,) * 3, (LONGEST,) * 3, (4, 9, 14, 19, LONGEST)}
-    found = [(row["threads"], tuple(row["lengths"])) for row in report["results"]]
-    assert sorted(found) == sorted((threads, one) for threads in (1, 2) for one in lengths)
+    found = [(row["threads"], row["parallel"], tuple(row["lengths"])) for row in report["results"]]
+    assert sorted(found) == sorted(product((1, 2), ("rows", "texts"), lengths))
 
 
 def test_figures_follow_from_each_other(path: Path, report: dict[str, Any]) -> None:
@@ -101,6 +110,11 @@ def test_table_and_file(path: Path, tmp_path: Path) -> None:
         (("--lengths", LONGEST + 1), f"a length is {LONGEST + 1} tokens; the model takes at most {LONGEST}"),
         (("--lengths", "4", "--batch", "2,2"), "batch is [2, 2]; give each number once"),
         (("--lengths", "4", "--threads", "-1"), "threads is [-1]"),
+        (("--lengths", "4", "--parallel", "words"), "parallel is 'words'; give 'rows' or 'texts'"),
+        (
+            ("--lengths", "4", "--parallel", "texts,texts"),
+            "parallel is ['texts', 'texts']; give one or more of rows and texts, each once",
+        ),
         (("--lengths", "4", "--seconds", "nan"), "seconds is nan; give a positive number"),
     ],
 )

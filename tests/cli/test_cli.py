@@ -93,6 +93,7 @@ def test_results_do_not_depend_on_the_batch(folder: Path) -> None:
         output("run", path, "--batch", 1, "--json", stdin=stdin)
         == output("run", path, "--json", stdin=stdin)
         == output("run", path, "--threads", 3, "--batch", 50, "--json", stdin=stdin)
+        == output("run", path, "--threads", 3, "--parallel", "texts", "--json", stdin=stdin)
     )
 
 

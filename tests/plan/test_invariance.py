@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import threading
+from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
 
 from pyqrt import _runtime
-from pyqrt.program import Program
+from pyqrt.errors import ModelError
+from pyqrt.program import Output, Program
 from pyqrt.quantize.texts import Encoded
 from tiny_encoders import (
     mixed_lengths,
@@ -26,11 +29,15 @@ SUPPORTED = [isa["name"] for isa in _runtime.isas() if isa["supported"]]
 
 
 def outputs(
-    model: _runtime.Model, program: Program, sequences: list[Encoded], threads: int = 1
+    model: _runtime.Model,
+    program: Program,
+    sequences: list[Encoded],
+    threads: int = 1,
+    parallel: str = "rows",
 ) -> list[bytes]:
     """The output rows of each sequence, as bytes."""
     ids, offsets, types = packed(sequences)
-    (values,) = _runtime.Session(model, threads).run(ids, offsets, types)
+    (values,) = _runtime.Session(model, threads, parallel).run(ids, offsets, types)
     rows = program.buffers[program.outputs[0].buffer].rows
     return [part.tobytes() for part in rows_of(values, offsets, rows)]
 
@@ -46,8 +53,8 @@ def test_order_neighbours_threads_and_variants_change_no_byte(number: int) -> No
     order = np.random.RandomState(5).permutation(len(sequences))
     for isa in SUPPORTED:
         model = _runtime.Model(program.to_dict(), tensors, isa)
-        for threads in (1, 2, 3, 7):
-            assert outputs(model, program, sequences, threads) == alone, (isa, threads)
+        for threads, parallel in product((1, 2, 3, 7), ("rows", "texts")):
+            assert outputs(model, program, sequences, threads, parallel) == alone, (isa, threads, parallel)
         shuffled = outputs(model, program, [sequences[i] for i in order], 2)
         assert shuffled == [alone[i] for i in order], isa
 
@@ -59,7 +66,8 @@ def test_a_batch_of_many_passes_equals_its_sequences() -> None:
     assert sum(len(s.ids) for s in sequences) > 3 * 1024  # tokens of a pass
     model = _runtime.Model(program.to_dict(), tensors)
     alone = [outputs(model, program, [s])[0] for s in sequences]
-    assert outputs(model, program, sequences, 2) == alone
+    for parallel in ("rows", "texts"):
+        assert outputs(model, program, sequences, 2, parallel) == alone
 
 
 @pytest.mark.parametrize("number", NUMBERS)
@@ -80,17 +88,39 @@ def test_every_cut_of_the_rows_gives_the_same_bytes(number: int) -> None:
     ):
         sequences = random_sequences(encoder, lengths, seed=len(lengths))
         alone = outputs(model, program, sequences)
-        for threads in (2, 3, 5, 16):
-            assert outputs(model, program, sequences, threads) == alone, (lengths, threads)
+        for threads, parallel in product((2, 3, 5, 16), ("rows", "texts")):
+            cut = outputs(model, program, sequences, threads, parallel)
+            assert cut == alone, (lengths, threads, parallel)
 
 
-def test_repeated_runs_on_many_threads_give_the_same_bytes() -> None:
+@pytest.mark.parametrize("parallel", ["rows", "texts"])
+def test_repeated_runs_on_many_threads_give_the_same_bytes(parallel: str) -> None:
     """Buffers share memory while threads are at different nodes; a row in reach of two would show."""
     program, tensors = tiny_program(0)
-    session = _runtime.Session(_runtime.Model(program.to_dict(), tensors), 4)
+    session = _runtime.Session(_runtime.Model(program.to_dict(), tensors), 4, parallel)
     ids, offsets, types = packed(random_sequences(tiny_encoder(), [24, 5, 17, 9] * 10, seed=8))
     results = {session.run(ids, offsets, types)[0].tobytes() for _ in range(100)}
     assert len(results) == 1
+
+
+def test_outputs_per_token_find_their_places_in_any_order() -> None:
+    """Texts are run longest first, and each writes its own rows of every kind of output."""
+    program, tensors = tiny_program(0)
+    written = [buffer for node in program.nodes for buffer in node.outputs]
+    stream = [buffer for buffer in written if program.buffers[buffer].rows == "tokens"][-1]
+    program = replace(program, outputs=(*program.outputs, Output("tokens", stream, 1.0)))
+    model = _runtime.Model(program.to_dict(), tensors)
+    ids, offsets, types = packed(random_sequences(tiny_encoder(), [3, 24, 1, 17, 24, 5, 9, 24] * 5))
+    expected = [values.tobytes() for values in _runtime.Session(model, 1).run(ids, offsets, types)]
+    for threads in (2, 5):
+        found = _runtime.Session(model, threads, "texts").run(ids, offsets, types)
+        assert [values.tobytes() for values in found] == expected
+
+
+def test_an_unknown_way_to_share_is_refused() -> None:
+    program, tensors = tiny_program(0)
+    with pytest.raises(ModelError, match="parallel is 'words'; give 'rows' or 'texts'"):
+        _runtime.Session(_runtime.Model(program.to_dict(), tensors), 2, "words")
 
 
 def test_a_forked_child_makes_its_own_sessions() -> None:
@@ -108,9 +138,10 @@ def test_a_forked_child_makes_its_own_sessions() -> None:
     assert parent.run(*batch)[0].tobytes() == expected
 
 
-def test_an_empty_batch_gives_empty_outputs() -> None:
+@pytest.mark.parametrize("parallel", ["rows", "texts"])
+def test_an_empty_batch_gives_empty_outputs(parallel: str) -> None:
     program, tensors = tiny_program(0)
-    session = _runtime.Session(_runtime.Model(program.to_dict(), tensors), 2)
+    session = _runtime.Session(_runtime.Model(program.to_dict(), tensors), 2, parallel)
     (values,) = session.run(np.zeros(0, np.int32), np.zeros(1, np.int32))
     assert values.shape == (0, 32)
 

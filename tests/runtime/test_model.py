@@ -57,6 +57,15 @@ def test_normalized_rows_have_length_one(model: Model) -> None:
     assert len({tuple(row) for row in values.tolist()}) > 10  # the sequences differ, so do the results
 
 
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_one_text_per_thread_gives_the_same_bits(threads: int, folder: Path) -> None:
+    for path in sorted(folder.iterdir()):
+        model = load(path, threads=threads, parallel="texts")
+        for sequences in (random_sequences(1), random_sequences(40), random_sequences(9) * 3):
+            assert rows(model.run(sequences)) == rows(load(path, threads=1).run(sequences))
+        assert rows(model.run([])) == []
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_bits_do_not_depend_on_variant_or_threads(variant: str, threads: int, folder: Path) -> None:
@@ -223,6 +232,9 @@ def test_bad_options(sound: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         load(sound)
     monkeypatch.setenv("PYQRT_FORCE_ISA", "reference")
     assert load(sound).describe()["isa"] == "reference"
+    for parallel in ("", "words", "Rows", None):
+        with pytest.raises(ModelError, match=f"parallel is {parallel!r}; give 'rows' or 'texts'"):
+            load(sound, parallel=parallel)  # type: ignore[arg-type]
 
 
 def test_describe_and_properties(model: Model, sound: Path) -> None:

@@ -78,9 +78,25 @@ def test_load_does_not_wait_but_results_do(sound: Path, held: Gate) -> None:
     caller.join(0.2)
     assert caller.is_alive()
     assert results == []
+    deadline = time.monotonic() + 60
+    while not any(session.arena_bytes for _, session in model._idle):  # it has run beside the check
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    assert results == []
     held.open()
     caller.join(60)
     assert len(results) == 1
+
+
+@pytest.mark.parametrize(("threads", "others"), [(1, 1), (2, 1), (3, 2)])
+def test_with_the_caller_no_more_threads_check_than_run(
+    threads: int, others: int, sound: Path, held: Gate
+) -> None:
+    before = threading.active_count()
+    model = load(sound, threads=threads)
+    assert threading.active_count() == before + others
+    held.open()
+    model.verify()
 
 
 def test_bad_input_is_told_without_waiting(sound: Path, held: Gate) -> None:
