@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from pyqrt.lower import lower
 from pyqrt.nn import Encoder
 from pyqrt.nn.config import Head, Problem
 from pyqrt.nn.config import Task as TaskName
+from pyqrt.progress import Progress, progress_bars, silent
 from pyqrt.quantize.checkpoint import Checkpoint, load_checkpoint
 from pyqrt.quantize.choose import OBSERVERS, Observer, choose_scales
 from pyqrt.quantize.gate import DEFAULT_GATES, Comparison, check, compare, float_outputs, integer_outputs
@@ -35,8 +35,6 @@ _PROBLEMS: dict[Problem, TaskProblem] = {
     "regression": "regression",
 }
 RANDOM_SEQUENCES = 64  # of each kind, for a checkpoint without a tokenizer
-
-Progress = Callable[[str, int, int], None]  # stage, done, of
 
 
 def quantize_checkpoint(
@@ -70,7 +68,7 @@ def quantize_checkpoint(
     if gate is not None and not 0.0 <= gate <= 1.0:
         raise ModelError(f"gate is {gate}; it must lie in [0, 1]")
     started = time.perf_counter()
-    with _progress(progress) as report_progress:
+    with progress_bars(progress) as report_progress:
         report_progress("reading the checkpoint", 0, 1)
         encoder, checkpoint = load_checkpoint(Path(checkpoint_dir), task)
         _limit_length(encoder, max_length)
@@ -106,7 +104,7 @@ def quantize_encoder(
     encoder: Encoder,
     sequences: Sequence[Encoded],
     observer: Observer = "minmax",
-    progress: Progress = lambda stage, done, of: None,
+    progress: Progress = silent,
     tokenizer: str | None = None,
 ) -> ModelFile:
     """Calibrates and lowers a float encoder: a model file in memory, for `Model` to run."""
@@ -140,7 +138,7 @@ def compare_encoder(
     encoder: Encoder,
     model: Model,
     sequences: Sequence[Encoded],
-    progress: Progress = lambda stage, done, of: None,
+    progress: Progress = silent,
 ) -> Comparison:
     """Runs both models over `sequences` and compares their outputs."""
     expected = []
@@ -209,25 +207,3 @@ def _encode(tokenizer: Tokenizer, examples: Sequence[Example], vocab_size: int) 
             )
         encoded.append(Encoded(result.ids.tolist(), result.types.tolist()))
     return encoded
-
-
-@contextmanager
-def _progress(shown: bool) -> Iterator[Progress]:
-    """One bar per stage with the time left, on stderr; nothing if not `shown`."""
-    if not shown:
-        yield lambda stage, done, of: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bars
-
-    columns = (TextColumn("{task.description:32}"), BarColumn(), TimeRemainingColumn())
-    with Bars(*columns, console=Console(stderr=True)) as bars:
-        stages: dict[str, TaskID] = {}
-
-        def update(stage: str, done: int, of: int) -> None:
-            if stage not in stages:
-                stages[stage] = bars.add_task(stage, total=of)
-            bars.update(stages[stage], completed=done, total=of)
-
-        yield update
