@@ -1,7 +1,8 @@
-"""The command line, one file per command.
+"""The command line: one file per command, named after it.
 
-A command imports what it needs when it runs, so that `pyqrt --help` is quick and only `quantize`
-and `demo` need torch. Exit codes: 0 done, 1 an error told in one line on stderr, 2 wrong usage.
+A command imports what it needs when it runs, so that `pyqrt --help` is quick and only `quantize`,
+`demo`, and `eval` beside a checkpoint, need torch. Exit codes: 0 done, 1 an error told in one line on
+stderr, 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pyqrt.cli.bench import bench
 from pyqrt.cli.demo import demo
 from pyqrt.cli.doctor import doctor
 from pyqrt.cli.errors import clear_errors
+from pyqrt.cli.eval import evaluate
 from pyqrt.cli.export_onnx import export_onnx
 from pyqrt.cli.inspect import inspect
 from pyqrt.cli.quantize import quantize
@@ -30,6 +32,7 @@ app = typer.Typer(
 
 for command in (quantize, run, inspect, bench, export_onnx, doctor, demo):
     app.command()(clear_errors(command))
+app.command("eval")(clear_errors(evaluate))
 
 
 def _print_version(wanted: bool) -> None:

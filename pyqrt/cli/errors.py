@@ -12,6 +12,8 @@ import typer
 
 from pyqrt.errors import ModelError
 
+_EVAL_PACKAGES = ("scipy", "seqeval", "sklearn")
+
 
 def printable(text: str) -> str:
     """`text` without characters that could steer a terminal or break the line: they are escaped."""
@@ -31,9 +33,11 @@ def clear_errors(command: Callable[..., None]) -> Callable[..., None]:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(1) from None
         except ModuleNotFoundError as error:
-            if (error.name or "pyqrt").partition(".")[0] == "pyqrt":
+            package = (error.name or "pyqrt").partition(".")[0]
+            if package == "pyqrt":
                 raise
-            fail(f"this command needs the package {error.name}: pip install 'pyqrt[quantize]'")
+            extra = "eval" if package in _EVAL_PACKAGES else "quantize"
+            fail(f"this command needs the package {package}: pip install 'pyqrt[{extra}]'")
         except (ModelError, OSError) as error:
             fail(str(error))
         except MemoryError:

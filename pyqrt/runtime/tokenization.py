@@ -56,6 +56,11 @@ class Encoded:
         """0: of the text, 1: of its pair, None: special."""
         return list(self._encoding.sequence_ids)
 
+    @property
+    def truncated(self) -> bool:
+        """Was something cut?"""
+        return bool(self._encoding.overflowing)
+
 
 class Tokenizer:
     """A tokenizer.json and the number of tokens its model takes. Thread-safe, never pads."""
@@ -97,6 +102,11 @@ class Tokenizer:
                     f"text {index} has {len(item)} tokens, the model takes up to {self.max_length}; {remedy}"
                 )
         return encoded
+
+    def id_of(self, token: str) -> int | None:
+        """Number of a token of the vocabulary; None if it has none such."""
+        number: int | None = self._whole.token_to_id(token)
+        return number
 
     def _truncate(self) -> Any:
         if self._truncating is None:
