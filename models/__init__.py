@@ -9,6 +9,7 @@ from typing import Any, Protocol, cast
 
 from pyqrt.errors import ModelError
 from pyqrt.nn.config import EncoderConfig
+from pyqrt.nn.huggingface import Source
 
 
 class Family(Protocol):
@@ -22,8 +23,8 @@ class Family(Protocol):
     def configure(self, hf: Mapping[str, Any], task: str | None) -> EncoderConfig:
         """config.json as an EncoderConfig; ModelError for what cannot be represented exactly."""
 
-    def parameters(self, config: EncoderConfig) -> dict[str, str]:
-        """Name of every Encoder parameter -> name of the checkpoint's tensor, without PREFIX."""
+    def parameters(self, config: EncoderConfig) -> dict[str, Source]:
+        """Name of every Encoder parameter -> where the checkpoint has it, names without PREFIX."""
 
     def tiny(self) -> list[dict[str, Any]]:
         """Small config.json contents that together use everything the family can do, for tests."""

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from pyqrt.errors import ModelError
-from pyqrt.nn.config import EncoderConfig
-from pyqrt.nn.huggingface import head_of, refuse_unsupported, task_of
+from pyqrt.nn.config import EncoderConfig, Task
+from pyqrt.nn.huggingface import (
+    Source,
+    architecture_of,
+    head_of,
+    labels,
+    parameter_sources,
+    refuse_unsupported,
+    task_of,
+    tiny_config,
+    tied_decoder,
+)
 
 MODEL_TYPE = "bert"
 PREFIX = "bert."
@@ -36,6 +48,10 @@ _DEFAULTS: dict[str, Any] = {
 _ONLY = {"position_embedding_type": ("absolute", "only absolute positions are implemented")}
 
 
+# BertForNextSentencePrediction: does the second text follow the first?
+_NEXT_SENTENCE = ("is_next", "not_next")
+
+
 def configure(hf: Mapping[str, Any], task: str | None) -> EncoderConfig:
     """config.json as an EncoderConfig.
 
@@ -46,6 +62,16 @@ def configure(hf: Mapping[str, Any], task: str | None) -> EncoderConfig:
     option = {name: hf.get(name, default) for name, default in _DEFAULTS.items()}
     if option["type_vocab_size"] == 0:
         raise ModelError("type_vocab_size is 0: BERT adds a token type row to every token")
+    also: dict[str, Task] = {"ForNextSentencePrediction": "sequence_classification"}
+    head = head_of(
+        hf,
+        task_of(hf, "Bert", task, also),
+        transform_activation="tanh",
+        vocab_size=option["vocab_size"],
+        masked_lm_activation=option["hidden_act"],
+    )
+    if architecture_of(hf) == "BertForNextSentencePrediction" and head.task == "sequence_classification":
+        head = replace(head, num_labels=2, labels=_NEXT_SENTENCE, problem="single_label")
     return EncoderConfig(
         family=MODEL_TYPE,
         vocab_size=option["vocab_size"],
@@ -59,13 +85,13 @@ def configure(hf: Mapping[str, Any], task: str | None) -> EncoderConfig:
         num_positions=option["max_position_embeddings"],
         type_vocab_size=option["type_vocab_size"],
         layer_norm_eps=option["layer_norm_eps"],
-        head=head_of(hf, task_of(hf, "Bert", task), pooler_activation="tanh"),
+        head=head,
     )
 
 
-def parameters(config: EncoderConfig) -> dict[str, str]:
-    """Encoder parameter -> checkpoint tensor, without PREFIX."""
-    modules = {
+def encoder_modules(config: EncoderConfig) -> dict[str, str | Source]:
+    """Modules of the embeddings and layers, by the names that BERT's relatives share."""
+    modules: dict[str, str | Source] = {
         "embeddings.word": "embeddings.word_embeddings",
         "embeddings.position": "embeddings.position_embeddings",
         "embeddings.token_type": "embeddings.token_type_embeddings",
@@ -83,43 +109,37 @@ def parameters(config: EncoderConfig) -> dict[str, str]:
             f"{ours}.ffn.down": f"{theirs}.output.dense",
             f"{ours}.ffn.norm": f"{theirs}.output.LayerNorm",
         }
-    if config.head.pooler_activation:
-        modules["head.pooler"] = "pooler.dense"
-    if config.head.num_labels:
-        question_answering = config.head.task == "question_answering"
-        modules["head.classifier"] = "qa_outputs" if question_answering else "classifier"
+    return modules
 
-    tables = ("embeddings.word", "embeddings.position", "embeddings.token_type")
-    return {
-        f"{ours}.{part}": f"{theirs}.{part}"
-        for ours, theirs in modules.items()
-        for part in (("weight",) if ours in tables else ("weight", "bias"))
-    }
+
+def parameters(config: EncoderConfig) -> dict[str, Source]:
+    """Encoder parameter -> checkpoint tensor, without PREFIX."""
+    modules = encoder_modules(config)
+    if config.head.task == "masked_lm":
+        modules |= {
+            "head.transform": "cls.predictions.transform.dense",
+            "head.norm": "cls.predictions.transform.LayerNorm",
+            **tied_decoder(
+                config, "cls.predictions.decoder", "embeddings.word_embeddings", "cls.predictions.bias"
+            ),
+        }
+    else:
+        modules["head.transform"] = "pooler.dense"
+        modules["head.classifier"] = "classifier"
+    if config.head.task == "question_answering":
+        modules["head.classifier"] = "qa_outputs"
+    if config.head.labels == _NEXT_SENTENCE:
+        modules["head.classifier"] = "cls.seq_relationship"
+    return parameter_sources(config, modules)
 
 
 def tiny() -> list[dict[str, Any]]:
     """Every task, activation class, problem type and odd size in models of at most 64 columns."""
-
-    def bert(head: str, **options: Any) -> dict[str, Any]:
-        return {
-            "model_type": MODEL_TYPE,
-            "architectures": [f"Bert{head}"],
-            "vocab_size": 61,
-            "hidden_size": 32,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "intermediate_size": 64,
-            "max_position_embeddings": 24,
-        } | options
-
-    def labels(*names: str) -> dict[str, Any]:
-        id2label = {str(index): name for index, name in enumerate(names)}
-        return {"id2label": id2label, "label2id": {name: int(index) for index, name in id2label.items()}}
-
     head_13: dict[str, Any] = {"hidden_size": 39, "num_attention_heads": 3, "intermediate_size": 51}
     head_17: dict[str, Any] = {"hidden_size": 34, "num_attention_heads": 2, "intermediate_size": 70}
     head_64: dict[str, Any] = {"hidden_size": 64, "num_attention_heads": 1, "intermediate_size": 33}
     topics = {"problem_type": "multi_label_classification", **labels("art", "law", "sport")}
+    bert = partial(tiny_config, MODEL_TYPE, "Bert")
     return [
         bert("Model"),
         bert("Model", **head_13, hidden_act="gelu_new", layer_norm_eps=1e-5, type_vocab_size=1),
@@ -130,4 +150,8 @@ def tiny() -> list[dict[str, Any]]:
         bert("ForTokenClassification", **labels("O", "B", "I", "E", "S"), **head_17, hidden_act="silu"),
         bert("ForTokenClassification", hidden_act="mish", num_hidden_layers=3, max_position_embeddings=7),
         bert("ForQuestionAnswering", **head_13, hidden_act="sigmoid", type_vocab_size=3),
+        bert("ForMaskedLM", **head_13),
+        bert("ForMaskedLM", hidden_act="relu", tie_word_embeddings=False),
+        bert("ForMultipleChoice", **head_17),
+        bert("ForNextSentencePrediction", hidden_act="gelu_new"),
     ]

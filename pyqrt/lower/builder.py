@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 
 import numpy as np
@@ -23,6 +24,7 @@ class ProgramBuilder:
         self._nodes: list[Node] = []
         self._outputs: list[Output] = []
         self.tensors: dict[str, Tensor] = {}
+        self._weights: dict[tuple[tuple[int, ...], bytes], str] = {}  # shape and digest -> name
 
     def buffer(self, dtype: DType, rows: Rows, width: int) -> int:
         """A new buffer's number."""
@@ -42,11 +44,18 @@ class ProgramBuilder:
         attributes: Mapping[str, int | str],
         tensors: Mapping[str, Tensor],
     ) -> None:
-        """Appends a node; its tensors are stored as `NAME.ROLE`, one-dimensional ones padded."""
+        """Appends a node; its tensors are stored as `NAME.ROLE`, one-dimensional ones padded.
+
+        A weight equal to one that is there already, as of layers that share theirs, is not stored again.
+        """
         names = {}
         for role, tensor in tensors.items():
             names[role] = f"{name}.{role}"
-            self.tensors[names[role]] = _pad(tensor)
+            padded = _pad(tensor)
+            if role == "weight":
+                digest = hashlib.sha256(padded).digest()
+                names[role] = self._weights.setdefault((padded.shape, digest), names[role])
+            self.tensors[names[role]] = padded
         self._nodes.append(Node(op, name, inputs, outputs, dict(attributes), names))
 
     def output(self, name: str, buffer: int, scale: float) -> None:

@@ -9,11 +9,19 @@ from typing import Literal, get_args
 from pyqrt.errors import ModelError
 from pyqrt.nn.activations import activation
 
-Task = Literal["embedding", "sequence_classification", "token_classification", "question_answering"]
-Pooling = Literal["mean", "first"]
+Task = Literal[
+    "embedding",
+    "sequence_classification",
+    "token_classification",
+    "question_answering",
+    "masked_lm",
+    "multiple_choice",
+]
+Pooling = Literal["mean", "first", "max"]
 Problem = Literal["single_label", "multi_label", "regression"]
 
 TASKS: tuple[Task, ...] = get_args(Task)
+_SEQUENCE_TASKS: tuple[Task, ...] = ("embedding", "sequence_classification", "multiple_choice")
 
 
 def _require(condition: bool, message: str) -> None:
@@ -43,44 +51,62 @@ class Head:
     "sequence_classification"  logits from the pooled row
     "token_classification"     logits from every token
     "question_answering"       start and end logits from every token
+    "masked_lm"                a logit for every entry of the vocabulary, from every token
+    "multiple_choice"          one logit from the pooled row: the choices of a question are sequences
 
-    pooling: one row per sequence, its mean or its first token; None: the head works on tokens.
-    pooler_activation: a square linear layer and this activation follow the pooling; None: neither.
-    num_labels: logits per row; 0 for embeddings. labels: their names, in order.
-    problem: how the logits of a sequence are meant (softmax, independent sigmoids, plain numbers).
+    pooling: one row per sequence: its mean, its first token, or the largest value of every column; None:
+    the head works on tokens.
+    transform_activation: a linear layer and this activation follow; None: neither. transform_size: its
+    width, 0 meaning hidden_size. transform_bias: has it a bias? transform_norm: a layer norm follows it.
+    num_labels: logits per row; 0 for embeddings. labels: their names, in order; none for the vocabulary
+    and for choices.
+    problem: how logits are meant (softmax, independent sigmoids, plain numbers): of a sequence always
+    stated, of a token "multi_label" or None, which is the softmax.
+    tied: the classifier's weight is the word embedding table.
     """
 
     task: Task
     pooling: Pooling | None = None
     normalize: bool = False
-    pooler_activation: str | None = None
+    transform_activation: str | None = None
+    transform_size: int = 0
+    transform_bias: bool = True
+    transform_norm: bool = False
     num_labels: int = 0
     labels: tuple[str, ...] = ()
     problem: Problem | None = None
+    tied: bool = False
 
     def __post_init__(self) -> None:
         _require(self.task in TASKS, f"task is {self.task!r}; known: {', '.join(TASKS)}")
         embedding = self.task == "embedding"
-        sequences = embedding or self.task == "sequence_classification"
-        if sequences:
+        if self.task in _SEQUENCE_TASKS:
             known = get_args(Pooling)
             _require(self.pooling in known, f"pooling is {self.pooling!r}; {self.task} needs one of {known}")
         else:
             _require(self.pooling is None, f"pooling is {self.pooling!r}; {self.task} has none")
         _require(embedding or not self.normalize, f"normalize: {self.task} has no embedding to normalize")
-        if self.pooler_activation is not None:
-            _require(sequences, f"pooler_activation: {self.task} has no pooler")
-            _require_activation("pooler_activation", self.pooler_activation)
+        _require_count("transform_size", self.transform_size, 0)
+        if self.transform_activation is not None:
+            _require_activation("transform_activation", self.transform_activation)
+        else:
+            _require(not self.transform_norm, "transform_norm: there is no transform_activation to follow")
         if embedding:
             _require(self.num_labels == 0, f"num_labels is {self.num_labels!r}; an embedding has none")
         else:
             _require_count("num_labels", self.num_labels, 1)
+        named = self.num_labels if self.task not in ("masked_lm", "multiple_choice") else 0
         _require(
-            len(self.labels) == self.num_labels,
-            f"labels: {len(self.labels)} names for num_labels = {self.num_labels}",
+            len(self.labels) == named, f"labels: {len(self.labels)} names for num_labels = {self.num_labels}"
         )
         if self.task == "question_answering":
             _require(self.num_labels == 2, "num_labels: question answering has two, start and end")
+        _require(self.task == "masked_lm" or not self.tied, f"tied: {self.task} has no vocabulary to tie")
+        if self.task == "multiple_choice":
+            _require(self.num_labels == 1, "num_labels: multiple choice has one, of the choice")
+        self._check_problem()
+
+    def _check_problem(self) -> None:
         if self.task == "sequence_classification":
             known = get_args(Problem)
             _require(self.problem in known, f"problem is {self.problem!r}; needed is one of {known}")
@@ -88,20 +114,30 @@ class Head:
                 self.problem != "single_label" or self.num_labels > 1,
                 "problem is 'single_label' with one label; it takes two or more",
             )
+        elif self.task == "token_classification":
+            known = (None, "multi_label")
+            _require(self.problem in known, f"problem is {self.problem!r}; {self.task} takes one of {known}")
         else:
             _require(self.problem is None, f"problem is {self.problem!r}; {self.task} has none")
 
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderConfig:
-    """A post-normalisation transformer encoder with absolute positions and full attention.
+    """A transformer encoder with full attention.
 
     family: the file in `models/` that described it.
     max_length: tokens a sequence may have.
-    num_positions: rows of the position table; token i of a sequence reads row position_offset + i.
+    num_positions: rows of the position table; token i of a sequence reads row position_offset + i;
+    0: there is none.
     type_vocab_size: rows of the token type table; 0: there is none.
-    embedding_size: width of the embedding tables; equals hidden_size as long as no implemented family
-    projects its embeddings.
+    embedding_size: width of the embedding tables. embedding_projection: a linear layer takes it to
+    hidden_size; needed where they differ.
+    num_hidden_layers: layers that a token passes. layer_groups: groups of layers_per_group layers that are
+    passed again and again, each group equally often, the first until the second begins (Lan et al. 2020,
+    arXiv 1909.11942); 0: every layer has weights of its own.
+    norm: "post": every residual sum is normalised; "pre": every input of attention and feed-forward
+    network is, and the last sum.
+    embedding_norm: the embeddings' sum is normalised.
     """
 
     family: str
@@ -118,19 +154,24 @@ class EncoderConfig:
     layer_norm_eps: float
     head: Head
     position_offset: int = 0
+    embedding_projection: bool = False
+    embedding_norm: bool = True
+    layer_groups: int = 0
+    layers_per_group: int = 1
+    norm: Literal["post", "pre"] = "post"
 
     def __post_init__(self) -> None:
         for name in (
             "vocab_size",
             "hidden_size",
+            "embedding_size",
             "num_hidden_layers",
             "num_attention_heads",
             "intermediate_size",
             "max_length",
-            "num_positions",
         ):
             _require_count(name, getattr(self, name), 1)
-        for name in ("type_vocab_size", "position_offset"):
+        for name in ("num_positions", "type_vocab_size", "position_offset"):
             _require_count(name, getattr(self, name), 0)
         _require(
             self.hidden_size % self.num_attention_heads == 0,
@@ -138,14 +179,28 @@ class EncoderConfig:
             f"num_attention_heads {self.num_attention_heads}",
         )
         _require(
-            self.embedding_size == self.hidden_size,
-            f"embedding_size {self.embedding_size!r} differs from hidden_size {self.hidden_size}: "
-            "projected embeddings are not implemented",
+            self.embedding_projection or self.embedding_size == self.hidden_size,
+            f"embedding_size {self.embedding_size!r} differs from hidden_size {self.hidden_size} and "
+            "nothing projects it",
         )
         _require(
-            self.max_length <= self.num_positions - self.position_offset,
+            self.num_positions == 0 or self.max_length <= self.num_positions - self.position_offset,
             f"max_length {self.max_length} exceeds the {self.num_positions - self.position_offset} positions "
             f"that num_positions {self.num_positions} and position_offset {self.position_offset} leave",
+        )
+        _require_count("layer_groups", self.layer_groups, 0)
+        _require_count("layers_per_group", self.layers_per_group, 1)
+        _require(
+            self.num_hidden_layers % self.layers_per_group == 0
+            and self.layer_groups <= self.num_hidden_layers // self.layers_per_group,
+            f"layer_groups {self.layer_groups} of layers_per_group {self.layers_per_group} do not fit "
+            f"num_hidden_layers {self.num_hidden_layers}",
+        )
+        known = ("post", "pre")
+        _require(self.norm in known, f"norm is {self.norm!r}; it must be one of {known}")
+        _require(
+            self.norm == "pre" or self.embedding_norm or self.embedding_projection,
+            "embedding_norm: without it the first layer of a post-norm encoder has nothing to read",
         )
         eps = self.layer_norm_eps
         _require(
@@ -158,3 +213,13 @@ class EncoderConfig:
     def head_dim(self) -> int:
         """Width of one attention head."""
         return self.hidden_size // self.num_attention_heads
+
+    @property
+    def layer_order(self) -> tuple[int, ...]:
+        """The set of weights of every layer, in the order a token passes them."""
+        if self.layer_groups == 0:
+            return tuple(range(self.num_hidden_layers))
+        inner = self.layers_per_group
+        passes = self.num_hidden_layers // inner
+        groups = [int(index / (passes / self.layer_groups)) for index in range(passes)]
+        return tuple(group * inner + layer for group in groups for layer in range(inner))

@@ -3,17 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from types import NoneType
 from typing import Any
 
+import torch
+
 from pyqrt.errors import ModelError
-from pyqrt.nn.config import TASKS, Head, Problem, Task
+from pyqrt.nn.config import TASKS, EncoderConfig, Head, Problem, Task
+from pyqrt.nn.encoder import Encoder
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a parameter (or all of a module's) is in a checkpoint.
+
+    names: of the tensor (or module), alternatives in order of preference. part, parts: it is only this
+    one of so many equal parts along the first axis.
+    """
+
+    names: tuple[str, ...]
+    part: int = 0
+    parts: int = 1
+
 
 _TASK_OF_SUFFIX: dict[str, Task] = {
     "Model": "embedding",
     "ForSequenceClassification": "sequence_classification",
     "ForTokenClassification": "token_classification",
     "ForQuestionAnswering": "question_answering",
+    "ForMaskedLM": "masked_lm",
+    "ForMultipleChoice": "multiple_choice",
 }
 
 _PROBLEMS: dict[str, Problem] = {
@@ -48,10 +68,18 @@ def refuse_unsupported(hf: Mapping[str, Any], also: Mapping[str, tuple[Any, str]
             raise ModelError(f"{name} is {value!r}: {reason}")
 
 
-def task_of(hf: Mapping[str, Any], class_prefix: str, task: str | None) -> Task:
+def architecture_of(hf: Mapping[str, Any]) -> str:
+    """The first of `architectures`; "(none)" if there is none."""
+    return str((hf.get("architectures") or ["(none)"])[0])
+
+
+def task_of(
+    hf: Mapping[str, Any], class_prefix: str, task: str | None, also: Mapping[str, Task] | None = None
+) -> Task:
     """The task asked for, or else the one `architectures` names.
 
     class_prefix: how the family's classes begin, as "Bert" in "BertForSequenceClassification".
+    also: further ends of class names and the task they mean.
     Raises ModelError for an unknown task, or an architecture whose head is not implemented.
     """
     if task is not None:
@@ -59,15 +87,15 @@ def task_of(hf: Mapping[str, Any], class_prefix: str, task: str | None) -> Task:
             if task == known:
                 return known
         raise ModelError(f"task is {task!r}; known: {', '.join(TASKS)}")
-    architectures = hf.get("architectures") or ["(none)"]
-    suffix = str(architectures[0]).removeprefix(class_prefix)
-    if suffix not in _TASK_OF_SUFFIX:
-        known_classes = ", ".join(class_prefix + suffix for suffix in _TASK_OF_SUFFIX)
+    tasks = _TASK_OF_SUFFIX | dict(also or {})
+    suffix = architecture_of(hf).removeprefix(class_prefix)
+    if suffix not in tasks:
+        known_classes = ", ".join(class_prefix + suffix for suffix in tasks)
         raise ModelError(
-            f"architectures is {architectures}; known: {known_classes}. "
+            f"architectures is {hf.get('architectures')}; known: {known_classes}. "
             f"Name a task to use the encoder for: {', '.join(TASKS)}"
         )
-    return _TASK_OF_SUFFIX[suffix]
+    return tasks[suffix]
 
 
 def _labels(hf: Mapping[str, Any]) -> tuple[str, ...]:
@@ -84,10 +112,20 @@ def _labels(hf: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(f"LABEL_{index}" for index in range(2 if count is None else count))
 
 
-def head_of(hf: Mapping[str, Any], task: Task, *, pooler_activation: str | None) -> Head:
+def head_of(
+    hf: Mapping[str, Any],
+    task: Task,
+    *,
+    transform_activation: str | None,
+    vocab_size: int,
+    masked_lm_activation: str,
+    masked_lm_size: int = 0,
+) -> Head:
     """The head transformers puts on the encoder for `task`.
 
-    pooler_activation: what the family's sequence classification applies after its pooler's linear layer.
+    transform_activation: what the family's sequence classification, and its multiple choice, apply after
+    the linear layer that follows the pooling; None: there is no such layer.
+    masked_lm_activation, masked_lm_size: of the linear layer before the norm and the vocabulary.
     Embeddings: the mean of all tokens, of length 1; a sentence-transformers directory says otherwise
     itself. Raises ModelError for label options that contradict each other.
     """
@@ -95,6 +133,17 @@ def head_of(hf: Mapping[str, Any], task: Task, *, pooler_activation: str | None)
         return Head(task=task, pooling="mean", normalize=True)
     if task == "question_answering":
         return Head(task=task, num_labels=2, labels=("start", "end"))
+    if task == "multiple_choice":
+        return Head(task=task, pooling="first", transform_activation=transform_activation, num_labels=1)
+    if task == "masked_lm":
+        return Head(
+            task=task,
+            transform_activation=masked_lm_activation,
+            transform_size=masked_lm_size,
+            transform_norm=True,
+            num_labels=vocab_size,
+            tied=bool(hf.get("tie_word_embeddings", True)),
+        )
     labels = _labels(hf)
     if task == "token_classification":
         return Head(task=task, num_labels=len(labels), labels=labels)
@@ -106,8 +155,60 @@ def head_of(hf: Mapping[str, Any], task: Task, *, pooler_activation: str | None)
     return Head(
         task=task,
         pooling="first",
-        pooler_activation=pooler_activation,
+        transform_activation=transform_activation,
         num_labels=len(labels),
         labels=labels,
         problem=problem,
     )
+
+
+def tied_decoder(config: EncoderConfig, decoder: str, table: str, bias: str) -> dict[str, Source]:
+    """Where a masked language model's decoder is.
+
+    decoder: its module. table: the word embeddings' module, which is its weight if the two are tied.
+    bias: its bias beside the module, where checkpoints of tied decoders have it.
+    """
+    biases = (bias, f"{decoder}.bias")
+    return {
+        "head.classifier.weight": Source((f"{table if config.head.tied else decoder}.weight",)),
+        "head.classifier.bias": Source(biases if config.head.tied else biases[::-1]),
+    }
+
+
+def parameter_sources(config: EncoderConfig, modules: Mapping[str, str | Source]) -> dict[str, Source]:
+    """Every parameter of the encoder and where it is in the checkpoint.
+
+    modules: module of `Encoder` -> module of the checkpoint; or a parameter's whole name -> its source.
+    """
+    with torch.device("meta"):
+        parameters = [name for name, _ in Encoder(config).named_parameters()]
+
+    def source(parameter: str) -> Source:
+        module, _, part = parameter.rpartition(".")
+        found = modules.get(parameter, modules.get(module, module))
+        whole = found if isinstance(found, Source) else Source((found,))
+        if parameter in modules:
+            return whole
+        return replace(whole, names=tuple(f"{name}.{part}" for name in whole.names))
+
+    return {parameter: source(parameter) for parameter in parameters}
+
+
+def tiny_config(model_type: str, class_prefix: str, head: str, **options: Any) -> dict[str, Any]:
+    """A small config.json in the option names that most families share, for `tiny()`."""
+    return {
+        "model_type": model_type,
+        "architectures": [class_prefix + head],
+        "vocab_size": 61,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 64,
+        "max_position_embeddings": 24,
+    } | options
+
+
+def labels(*names: str) -> dict[str, Any]:
+    """The options of config.json that name a classifier's labels, for `tiny()`."""
+    id2label = {str(index): name for index, name in enumerate(names)}
+    return {"id2label": id2label, "label2id": {name: int(index) for index, name in id2label.items()}}

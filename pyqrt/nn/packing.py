@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pyqrt.errors import ModelError
+from pyqrt.nn.config import Pooling
 
 
 class Packing:
@@ -53,10 +54,18 @@ class Packing:
             for length, starts in starts_of_length.items()
         ]
 
-    def mean(self, x: Tensor) -> Tensor:
-        """Mean of every sequence's rows: [tokens, width] -> [sequences, width]."""
-        sums = x.new_zeros(len(self.lengths), x.shape[1]).index_add(0, self._sequence_of_row, x)
-        return sums / self._length_column
+    def pool(self, x: Tensor, pooling: Pooling | None) -> Tensor:
+        """One row of every sequence's: [tokens, width] -> [sequences, width]. None is no pooling: x."""
+        if pooling == "first":
+            return x[self.first_rows]
+        if pooling == "mean":
+            sums = x.new_zeros(len(self.lengths), x.shape[1]).index_add(0, self._sequence_of_row, x)
+            return sums / self._length_column
+        if pooling == "max":
+            rows = self._sequence_of_row[:, None].expand_as(x)
+            lowest = x.new_full((len(self.lengths), x.shape[1]), -torch.inf)
+            return lowest.scatter_reduce(0, rows, x, "amax")
+        return x
 
     def attention(self, query: Tensor, key: Tensor, value: Tensor, num_heads: int) -> Tensor:
         """softmax(Q K^T / sqrt(head width)) V, per head, within every sequence.

@@ -30,7 +30,6 @@ from pyqrt.grids import (
 )
 from pyqrt.nn import Encoder, EncoderConfig
 from pyqrt.nn.activations import is_gelu
-from pyqrt.nn.encoder import Layer
 from pyqrt.quantize.equalize import equalization_factor, predicted_noise
 from pyqrt.quantize.statistics import ChannelStatistics, Histogram, PackedBatch, channel_statistics, observe
 
@@ -86,11 +85,6 @@ def _symmetric(bounds: tuple[float, float], factor: Vector, shift: Vector) -> Gr
     return symmetric_grid(factor * max(abs(bounds[0]), abs(bounds[1])), shift)
 
 
-def layer_inputs(config: EncoderConfig) -> list[str]:
-    """Tap name of the tensor that each layer's attention reads."""
-    return ["embeddings.output"] + [f"layers.{i}.ffn.output" for i in range(config.num_hidden_layers - 1)]
-
-
 def _transforms(encoder: Encoder, statistics: dict[str, ChannelStatistics]) -> dict[str, _Transform]:
     """Per-channel factor and shift of every int8 tensor."""
     config = encoder.config
@@ -104,30 +98,32 @@ def _transforms(encoder: Encoder, statistics: dict[str, ChannelStatistics]) -> d
         limit = statistics[name].limit(shift).reshape(config.num_attention_heads, -1).max(axis=1)
         transforms[name] = (np.repeat(np.maximum(limit, 1e-12), config.head_dim), shift)
 
-    for i, name in enumerate(layer_inputs(config)):
-        layer, prefix = encoder.layers[i], f"layers.{i}"
-        assert isinstance(layer, Layer)
-        attention = layer.attention
-        equalized(name, statistics[name].center, attention.query, attention.key, attention.value)
-        values = statistics[f"{prefix}.attention.value"].center
-        per_head(f"{prefix}.attention.query", np.zeros(config.hidden_size))
-        per_head(f"{prefix}.attention.key", statistics[f"{prefix}.attention.key"].center)
-        per_head(f"{prefix}.attention.value", values)
-        per_head(f"{prefix}.attention.context", values)
-        name = f"{prefix}.attention.output"
-        equalized(name, statistics[name].center, layer.ffn.up)
-        name = f"{prefix}.ffn.activation"
-        if _fused_gelu(config, statistics[f"{prefix}.ffn.up"]):
-            equalized(name, np.zeros(config.intermediate_size), layer.ffn.down)
-            noise = _noise(transforms[name][0], statistics[name], layer.ffn.down)
-            if noise > WIDE_NOISE * _bulk_power(statistics[f"{prefix}.ffn.sum"]):
+    for name, readers in encoder.readers().items():
+        prefix, _, kind = name.rpartition(".")
+        if kind == "context":
+            values = statistics[f"{prefix}.value"].center
+            per_head(f"{prefix}.query", np.zeros(config.hidden_size))
+            per_head(f"{prefix}.key", statistics[f"{prefix}.key"].center)
+            per_head(f"{prefix}.value", values)
+            per_head(name, values)
+        elif kind in ("input", "output"):
+            equalized(name, statistics[name].center, *readers)
+        elif kind == "activation" and _fused_gelu(config.hidden_act, statistics[f"{prefix}.up"]):
+            equalized(name, np.zeros(config.intermediate_size), *readers)
+            noise = _noise(transforms[name][0], statistics[name], *readers)
+            if noise > WIDE_NOISE * _bulk_power(statistics[f"{prefix}.sum"]):
                 del transforms[name]
+    head = encoder.head
+    if config.head.task == "masked_lm" and head.norm is not None and head.classifier is not None:
+        equalized("head.normalized", statistics["head.normalized"].center, head.classifier)
     return transforms
 
 
-def _fused_gelu(config: EncoderConfig, before: ChannelStatistics) -> bool:
+def _fused_gelu(activation: str | None, before: ChannelStatistics) -> bool:
     """Does the fused GELU apply to what calibration saw before the activation?"""
-    return is_gelu(config.hidden_act) and float(before.high.max()) * GELU_HEADROOM < MAX_S16 * GELU_SCALE
+    return (
+        activation is not None and is_gelu(activation) and float(before.high.max()) * GELU_HEADROOM < MAX_S16 * GELU_SCALE
+    )
 
 
 def _noise(factor: Vector, statistics: ChannelStatistics, consumer: torch.nn.Linear) -> float:
@@ -186,11 +182,14 @@ def _least_error_range(histogram: Histogram) -> tuple[float, float]:
 def _wide_scales(config: EncoderConfig, statistics: dict[str, ChannelStatistics]) -> dict[str, float]:
     """Scales of the int16 tensors: the calibrated limit with headroom over 32767."""
     wide = {name: max(float(s.limit().max()) * HEADROOM, 1e-9) / MAX_S16 for name, s in statistics.items()}
-    if config.head.pooler_activation == "tanh":
-        name = "head.pre_activation"
-        wide[name] = min(wide[name], TANH_LIMIT / MAX_S16)
-        wide["head.activation"] = 1.0 / MAX_S16
-    for i in range(config.num_hidden_layers):
-        if _fused_gelu(config, statistics[f"layers.{i}.ffn.up"]):
-            wide[f"layers.{i}.ffn.activation"] = GELU_SCALE
+    for name, before in statistics.items():
+        prefix, _, kind = name.rpartition(".")
+        function = config.head.transform_activation if prefix == "head" else config.hidden_act
+        if kind not in ("up", "pre_activation"):
+            continue
+        if _fused_gelu(function, before):
+            wide[f"{prefix}.activation"] = GELU_SCALE
+        elif function == "tanh":
+            wide[name] = min(wide[name], TANH_LIMIT / MAX_S16)
+            wide[f"{prefix}.activation"] = 1.0 / MAX_S16
     return {name: float(np.float32(scale)) for name, scale in wide.items() if not _per_head(name)}

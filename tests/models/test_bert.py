@@ -164,7 +164,7 @@ def test_task_given_wins_over_architectures(task):
 
 def test_embedding_task_ignores_the_heads_of_other_tasks(tmp_path):
     encoder, _ = load_checkpoint(save_tiny(CLASSES, tmp_path), task="embedding")
-    assert encoder.head.pooler is None
+    assert encoder.head.transform is None
     assert encoder.head.classifier is None
     assert largest_difference(encoder, tmp_path, lengths=[3, 24], with_types=True) < TOLERANCE
     norms = encoder(torch.tensor([1, 2, 3]), [0, 1, 3]).norm(dim=1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import json
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,8 @@ _AUTO_CLASS = {
     "sequence_classification": transformers.AutoModelForSequenceClassification,
     "token_classification": transformers.AutoModelForTokenClassification,
     "question_answering": transformers.AutoModelForQuestionAnswering,
+    "masked_lm": transformers.AutoModelForMaskedLM,
+    "multiple_choice": transformers.AutoModelForMultipleChoice,
 }
 
 
@@ -46,13 +50,19 @@ def random_batch(encoder: Encoder, lengths: list[int]) -> tuple[Tensor, list[int
         offsets.append(offsets[-1] + length)
     config = encoder.config
     ids = torch.randint(0, config.vocab_size, (offsets[-1],), generator=generator)
+    if config.position_offset:  # a text has no padding tokens, which would change the positions
+        ids[ids == config.position_offset - 1] = config.vocab_size - 1
     types = torch.randint(0, max(1, config.type_vocab_size), (offsets[-1],), generator=generator)
     return ids, offsets, types
 
 
 def load_reference(directory: Path, head: Head) -> PreTrainedModel:
     """The checkpoint in transformers, float32."""
-    return _AUTO_CLASS[head.task].from_pretrained(directory, dtype=torch.float32).eval()
+    (architecture,) = json.loads((directory / "config.json").read_text())["architectures"]
+    # the automatic classes know one head for each task
+    own = architecture.endswith(("ForPreTraining", "ForNextSentencePrediction")) and head.task != "embedding"
+    model_class = getattr(transformers, architecture) if own else _AUTO_CLASS[head.task]
+    return model_class.from_pretrained(directory, dtype=torch.float32).eval()
 
 
 @torch.no_grad()
@@ -63,8 +73,10 @@ def reference_output(
     rows = []
     for start, end in pairwise(offsets):
         arguments = {"input_ids": ids[None, start:end], "attention_mask": torch.ones(1, end - start)}
-        if types is not None:
+        if types is not None and "token_type_ids" in inspect.signature(model.forward).parameters:
             arguments["token_type_ids"] = types[None, start:end]
+        if head.task == "multiple_choice":
+            arguments = {name: value[None] for name, value in arguments.items()}
         output = model(**arguments)
         if head.task == "embedding":
             hidden = output.last_hidden_state[0]
@@ -73,6 +85,8 @@ def reference_output(
         elif head.task == "question_answering":
             rows.append(torch.stack([output.start_logits[0], output.end_logits[0]], dim=1))
         elif head.task == "token_classification":
+            rows.append(output.logits[0].reshape(end - start, -1))
+        elif head.task == "masked_lm":
             rows.append(output.logits[0])
         else:
             rows.append(output.logits)

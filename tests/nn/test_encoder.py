@@ -31,7 +31,7 @@ CONFIG = EncoderConfig(
 CLASSES = Head(
     task="sequence_classification",
     pooling="first",
-    pooler_activation="tanh",
+    transform_activation="tanh",
     num_labels=3,
     labels=("a", "b", "c"),
     problem="single_label",
@@ -80,13 +80,17 @@ def test_attention_and_its_gradients_equal_the_definition(offsets):
         torch.testing.assert_close(ours, expected, rtol=1e-12, atol=1e-12)
 
 
-def test_packing_positions_and_mean():
+def test_packing_positions_and_pooling():
     packing = Packing(OFFSETS, 22, torch.device("cpu"))
     assert packing.lengths == LENGTHS
     assert packing.positions.tolist() == [i for length in LENGTHS for i in range(length)]
     x = torch.arange(44.0).view(22, 2)
     expected = torch.stack([x[start:end].mean(0) for start, end in pairwise(OFFSETS)])
-    torch.testing.assert_close(packing.mean(x), expected)
+    torch.testing.assert_close(packing.pool(x, "mean"), expected)
+    largest = torch.stack([x[start:end].amax(0) for start, end in pairwise(OFFSETS)])
+    assert torch.equal(packing.pool(-x, "max"), -torch.stack([x[s:e].amin(0) for s, e in pairwise(OFFSETS)]))
+    assert torch.equal(packing.pool(x, "max"), largest)
+    assert torch.equal(packing.pool(x, "first"), x[OFFSETS[:-1]])
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import pickle
 import re
@@ -104,7 +105,7 @@ def load_weights(encoder: Encoder, tensors: dict[str, Tensor], family: Family, s
     for messages. Raises ModelError naming every tensor that is missing, left over, of the wrong
     shape or type, ambiguous, or holds an infinity or NaN.
     """
-    names = family.parameters(encoder.config)
+    sources = family.parameters(encoder.config)
     by_name: dict[str, str] = {}
     problems = []
     for name in tensors:
@@ -115,21 +116,26 @@ def load_weights(encoder: Encoder, tensors: dict[str, Tensor], family: Family, s
 
     state: dict[str, Tensor] = {}
     missing = []
+    known = {name for entry in sources.values() for name in entry.names}
     for parameter, target in encoder.named_parameters():
-        name, shape = names[parameter], list(target.shape)
-        if name not in by_name:
-            missing.append(f"{name} {shape}")
+        entry, shape = sources[parameter], list(target.shape)
+        name = next((name for name in entry.names if name in by_name), None)
+        if name is None:
+            nearest = difflib.get_close_matches(entry.names[0], by_name.keys() - known, n=1, cutoff=0.8)
+            hint = f" (nearest: {by_name[nearest[0]]})" if nearest else ""
+            missing.append(f"{entry.names[0]} {shape}{hint}")
             continue
         tensor = tensors[by_name[name]]
-        if list(tensor.shape) != shape:
-            problems.append(f"{by_name[name]} has shape {list(tensor.shape)}, expected {shape}")
+        whole = [shape[0] * entry.parts, *shape[1:]]
+        if list(tensor.shape) != whole:
+            problems.append(f"{by_name[name]} has shape {list(tensor.shape)}, expected {whole}")
         elif tensor.dtype not in _DTYPES:
             problems.append(f"{by_name[name]} is {tensor.dtype}, expected one of {_DTYPES}")
         else:
-            state[parameter] = tensor.to(torch.float32, copy=True)
+            part = tensor[shape[0] * entry.part : shape[0] * (entry.part + 1)]
+            state[parameter] = part.to(torch.float32, copy=True)
             if not state[parameter].isfinite().all():
                 problems.append(f"{by_name[name]} holds infinities or NaNs")
-    known = set(names.values())
     extra = [
         name
         for canonical, name in by_name.items()

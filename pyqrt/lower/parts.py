@@ -1,0 +1,131 @@
+"""What every part of an encoder lowers with: the scales at hand, norms, activations, residuals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from pyqrt.grids import GELU_SCALE, MAX_S16, Scales, Vector
+from pyqrt.lower.builder import ProgramBuilder, Tensor
+from pyqrt.lower.fixed_point import LoweringError, gain_and_bias, round_half_up
+from pyqrt.lower.linear import IntegerInput, gelu_s8, gelu_s16, requantize_s16, residual_s16
+from pyqrt.nn.activations import activation, is_gelu
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The residual stream between two parts: int16 always, int8 where a linear layer will read it.
+
+    The last layer's output, and a pre-norm stream, have no int8 form.
+    """
+
+    buffer: int
+    scale: float
+    narrow: IntegerInput | None = None
+
+    @property
+    def source(self) -> IntegerInput:
+        """What a linear layer reads: the int8 form if there is one."""
+        return self.narrow or IntegerInput(self.buffer, self.scale)
+
+
+def to_numpy(tensor: torch.Tensor) -> Vector:
+    """A parameter in double precision."""
+    return tensor.detach().double().numpy()
+
+
+def parameters_of(linear: nn.Linear) -> tuple[Vector, Vector]:
+    """Weight [n, k] and bias [n], zeros if it has none."""
+    bias = np.zeros(linear.out_features) if linear.bias is None else to_numpy(linear.bias)
+    return to_numpy(linear.weight), bias
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Emits nodes into `builder` at `scales`. `name` is always that of the tap whose tensor is made."""
+
+    builder: ProgramBuilder
+    scales: Scales
+
+    def norm(
+        self, name: str, norm: nn.LayerNorm, source: Stream, *, narrow: bool = True, wide: bool = True
+    ) -> Stream:
+        """A layer norm: int8 on the tap's grid if it has one, int16 for the stream; either if wanted."""
+        spec = self.builder.spec(source.buffer)
+        width = spec.width
+        gamma, beta = to_numpy(norm.weight), to_numpy(norm.bias)
+        unit = 2.0 ** (10 if width <= 1024 else 9)
+        grid, scale = self.scales.grids.get(name) if narrow else None, self.scales.wide[name]
+        epsilon = int(round_half_up(width**2 * norm.eps / source.scale**2))
+        if epsilon > 2**56:
+            raise LoweringError(f"{name}: layer_norm_eps {norm.eps} dwarfs the variance it is added to")
+        attributes: dict[str, int | str] = {"epsilon": epsilon}
+        tensors: dict[str, Tensor] = {}
+        outputs: tuple[int, ...] = ()
+        int8 = None
+        if grid is not None:
+            tensors["gain8"], tensors["bias8"], attributes["shift8"] = gain_and_bias(
+                gamma / grid.scale / unit, (beta - grid.shift) / grid.scale + grid.zero_point
+            )
+            int8 = IntegerInput(self.builder.buffer("s8", spec.rows, width), grid)
+            outputs = (int8.buffer,)
+        buffer = -1
+        if wide or grid is None:
+            tensors["gain16"], tensors["bias16"], attributes["shift16"] = gain_and_bias(
+                gamma / scale / unit, beta / scale
+            )
+            buffer = self.builder.buffer("s16", spec.rows, width)
+            outputs = (*outputs, buffer)
+        self.builder.node("layernorm", name, (source.buffer,), outputs, attributes, tensors)
+        return Stream(buffer, scale, int8)
+
+    def residual(self, name: str, linear: nn.Linear, source: IntegerInput, stream: Stream) -> Stream:
+        """``linear(x) + stream``."""
+        scale = self.scales.wide[name]
+        residual = (stream.buffer, stream.scale)
+        buffer = residual_s16(self.builder, name, source, *parameters_of(linear), residual, scale)
+        return Stream(buffer, scale)
+
+    def linear(self, name: str, linear: nn.Linear, source: IntegerInput) -> IntegerInput:
+        """``linear(x)`` as int16."""
+        scale = self.scales.wide[name]
+        return IntegerInput(
+            requantize_s16(self.builder, name, source, *parameters_of(linear), scale), scale
+        )
+
+    def activated(
+        self, name: str, before: str, linear: nn.Linear, function: str, source: IntegerInput
+    ) -> IntegerInput:
+        """``function(linear(x))``; `before` is the tap between the two.
+
+        Fused GELU, to int8 where the scales have a grid for it, else to int16 where they have its
+        scale; a table from int16 to int16 for everything else.
+        """
+        grid = self.scales.grids.get(name)
+        if grid is not None:
+            return IntegerInput(gelu_s8(self.builder, name, source, *parameters_of(linear), grid), grid)
+        scale = self.scales.wide[name]
+        if is_gelu(function) and scale == GELU_SCALE:
+            return IntegerInput(gelu_s16(self.builder, name, source, *parameters_of(linear)), scale)
+        return self.lookup(name, self.linear(before, linear, source), activation(function), scale)
+
+    def lookup(
+        self,
+        name: str,
+        source: IntegerInput,
+        function: Callable[[torch.Tensor], torch.Tensor],
+        scale: float,
+    ) -> IntegerInput:
+        """An element-wise function of int16 as a table of 513 knots."""
+        assert isinstance(source.grid, float)
+        knots = torch.arange(-32768, 32769, 128, dtype=torch.float64) * source.grid
+        table = np.clip(round_half_up(to_numpy(function(knots)) / scale), -MAX_S16, MAX_S16)
+        spec = self.builder.spec(source.buffer)
+        output = self.builder.buffer("s16", spec.rows, spec.width)
+        tensors = {"table": table.astype(np.int16)}
+        self.builder.node("lookup", name, (source.buffer,), (output,), {}, tensors)
+        return IntegerInput(output, scale)

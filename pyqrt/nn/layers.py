@@ -1,0 +1,174 @@
+"""The parts of the float encoder: embeddings, attention, feed-forward network, head."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pyqrt.nn.activations import activation
+from pyqrt.nn.config import EncoderConfig
+from pyqrt.nn.packing import Packing
+from pyqrt.nn.tap import Tap
+
+
+class Embeddings(nn.Module):
+    """Sum of the word, type and position rows of every token; as configured a norm, a projection."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        width = config.embedding_size
+        self.position_offset = config.position_offset
+        self.word = nn.Embedding(config.vocab_size, width)
+        self.position = nn.Embedding(config.num_positions, width) if config.num_positions else None
+        self.token_type = nn.Embedding(config.type_vocab_size, width) if config.type_vocab_size else None
+        self.sum_tap = Tap()
+        self.norm: nn.LayerNorm | None = None
+        if config.embedding_norm:
+            self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
+            self.output_tap = Tap()
+        self.projection: nn.Linear | None = None
+        if config.embedding_projection:
+            self.projection = nn.Linear(width, config.hidden_size)
+            self.projected_tap = Tap()
+
+    def forward(self, ids: Tensor, positions: Tensor, types: Tensor) -> Tensor:
+        """int64 [tokens] each -> float [tokens, hidden]."""
+        x = self.word(ids)
+        if self.token_type is not None:
+            x = x + self.token_type(types)
+        if self.position is not None:
+            x = x + self.position(positions + self.position_offset)
+        x = self.sum_tap(x)
+        if self.norm is not None:
+            x = self.output_tap(self.norm(x))
+        if self.projection is not None:
+            x = self.projected_tap(self.projection(x))
+        return x
+
+
+class Block(nn.Module):
+    """What attention and feed-forward network share: a residual around them, and one norm.
+
+    The norm follows the sum ("post", read at the tap `output`) or precedes the block ("pre", at the
+    tap `input`).
+    """
+
+    norm_first: bool
+    norm: nn.LayerNorm
+
+    def add_norm(self, config: EncoderConfig) -> None:
+        """The norm and the taps around it; comes last, so that parameters are in the order of use."""
+        self.norm_first = config.norm == "pre"
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.sum_tap = Tap()
+        if self.norm_first:
+            self.input_tap = Tap()
+        else:
+            self.output_tap = Tap()
+
+    def inner(self, x: Tensor, packing: Packing) -> Tensor:
+        """The block without residual and norm."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor, packing: Packing) -> Tensor:
+        """[tokens, hidden] -> [tokens, hidden]."""
+        result: Tensor
+        if self.norm_first:
+            result = self.sum_tap(self.inner(self.input_tap(self.norm(x)), packing) + x)
+        else:
+            result = self.output_tap(self.norm(self.sum_tap(self.inner(x, packing) + x)))
+        return result
+
+
+class Attention(Block):
+    """Multi-head self-attention within every sequence."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        width = config.hidden_size
+        self.num_heads = config.num_attention_heads
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width)
+        self.value = nn.Linear(width, width)
+        self.output = nn.Linear(width, width)
+        self.query_tap = Tap()
+        self.key_tap = Tap()
+        self.value_tap = Tap()
+        self.context_tap = Tap()
+        self.add_norm(config)
+
+    def inner(self, x: Tensor, packing: Packing) -> Tensor:
+        """Projections, heads, output projection: [tokens, hidden] -> [tokens, hidden]."""
+        query = self.query_tap(self.query(x))
+        key = self.key_tap(self.key(x))
+        value = self.value_tap(self.value(x))
+        result: Tensor = self.output(self.context_tap(packing.attention(query, key, value, self.num_heads)))
+        return result
+
+
+class FeedForward(Block):
+    """Two linear layers with an activation between them."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.up = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.activation = activation(config.hidden_act)
+        self.down = nn.Linear(config.intermediate_size, config.hidden_size)
+        self.up_tap = Tap()
+        self.activation_tap = Tap()
+        self.add_norm(config)
+
+    def inner(self, x: Tensor, packing: Packing) -> Tensor:
+        """[tokens, hidden] -> [tokens, hidden]."""
+        result: Tensor = self.down(self.activation_tap(self.activation(self.up_tap(self.up(x)))))
+        return result
+
+
+class Layer(nn.Module):
+    """Attention, then the feed-forward network."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.attention = Attention(config)
+        self.ffn = FeedForward(config)
+
+    def forward(self, x: Tensor, packing: Packing) -> Tensor:
+        """[tokens, hidden] -> [tokens, hidden]."""
+        output: Tensor = self.ffn(self.attention(x, packing), packing)
+        return output
+
+
+class TaskHead(nn.Module):
+    """Pooling, transform, norm and classifier, as far as `config.head` has them; the others are None."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.config = head = config.head
+        width = config.hidden_size
+        self.pooled_tap = Tap() if head.pooling else None
+        self.transform: nn.Linear | None = None
+        self.norm: nn.LayerNorm | None = None
+        if head.transform_activation is not None:
+            inputs, width = width, head.transform_size or width
+            self.transform = nn.Linear(inputs, width, bias=head.transform_bias)
+            self.activation = activation(head.transform_activation)
+            self.pre_activation_tap = Tap()
+            self.activation_tap = Tap()
+        if head.transform_norm:
+            self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
+            self.normalized_tap = Tap()
+        self.classifier = nn.Linear(width, head.num_labels) if head.num_labels else None
+        self.output_tap = Tap()
+
+    def forward(self, x: Tensor, packing: Packing) -> Tensor:
+        """[tokens, hidden] -> [sequences or tokens, hidden, transform_size or labels]."""
+        if self.pooled_tap is not None:
+            x = self.pooled_tap(packing.pool(x, self.config.pooling))
+        if self.transform is not None:
+            x = self.activation_tap(self.activation(self.pre_activation_tap(self.transform(x))))
+        if self.norm is not None:
+            x = self.normalized_tap(self.norm(x))
+        if self.classifier is not None:
+            x = self.classifier(x)
+        x = self.output_tap(x)
+        return functional.normalize(x, dim=-1) if self.config.normalize else x
