@@ -16,7 +16,7 @@ class Family(Protocol):
     """What a family file provides."""
 
     MODEL_TYPE: str  # `model_type` in config.json; the file's name with "_" for "-"
-    PREFIX: str  # of the encoder's tensors in a checkpoint with a head, as "bert."
+    PREFIX: str | tuple[str, ...]  # of the encoder's tensors in a checkpoint with a head, as "bert."
     UNUSED: tuple[str, ...]  # beginnings of names of tensors that checkpoints may have beyond `parameters`
     TOKENIZER_CLASSES: tuple[str, ...]  # whose vocab.txt is a WordPiece vocabulary
 

@@ -116,6 +116,6 @@ def tiny() -> list[dict[str, Any]]:
         albert("ForTokenClassification", **labels("O", "B", "I"), embedding_size=32, hidden_act="gelu"),
         albert("ForQuestionAnswering", num_hidden_layers=3, num_hidden_groups=2, embedding_size=40),
         albert("ForMaskedLM", **odd, hidden_act="gelu"),
-        albert("ForMaskedLM", tie_word_embeddings=False, inner_group_num=2, num_hidden_layers=1),
+        albert("ForMaskedLM", tie_word_embeddings=False, inner_group_num=2, embedding_size=40),
         albert("ForMultipleChoice", num_hidden_layers=1),
     ]

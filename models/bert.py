@@ -52,10 +52,10 @@ _ONLY = {"position_embedding_type": ("absolute", "only absolute positions are im
 _NEXT_SENTENCE = ("is_next", "not_next")
 
 
-def configure(hf: Mapping[str, Any], task: str | None) -> EncoderConfig:
+def configure(hf: Mapping[str, Any], task: str | None, class_prefix: str = "Bert") -> EncoderConfig:
     """config.json as an EncoderConfig.
 
-    task: None takes it from `architectures`. Options without a say in the result of a forward pass
+    task: None takes it from `architectures`. class_prefix: of a relative's classes. Options without a say in the result of a forward pass
     (dropout, initialisation, caching, what to return) are not read. Raises ModelError.
     """
     refuse_unsupported(hf, _ONLY)
@@ -65,12 +65,13 @@ def configure(hf: Mapping[str, Any], task: str | None) -> EncoderConfig:
     also: dict[str, Task] = {"ForNextSentencePrediction": "sequence_classification"}
     head = head_of(
         hf,
-        task_of(hf, "Bert", task, also),
+        task_of(hf, class_prefix, task, also),
         transform_activation="tanh",
         vocab_size=option["vocab_size"],
         masked_lm_activation=option["hidden_act"],
     )
-    if architecture_of(hf) == "BertForNextSentencePrediction" and head.task == "sequence_classification":
+    next_sentence = architecture_of(hf).endswith("ForNextSentencePrediction")
+    if next_sentence and head.task == "sequence_classification":
         head = replace(head, num_labels=2, labels=_NEXT_SENTENCE, problem="single_label")
     return EncoderConfig(
         family=MODEL_TYPE,
@@ -112,25 +113,25 @@ def encoder_modules(config: EncoderConfig) -> dict[str, str | Source]:
     return modules
 
 
-def parameters(config: EncoderConfig) -> dict[str, Source]:
-    """Encoder parameter -> checkpoint tensor, without PREFIX."""
-    modules = encoder_modules(config)
+def head_modules(config: EncoderConfig) -> dict[str, str | Source]:
+    """Modules of the head, by the names that BERT's nearest relatives share."""
     if config.head.task == "masked_lm":
-        modules |= {
+        return {
             "head.transform": "cls.predictions.transform.dense",
             "head.norm": "cls.predictions.transform.LayerNorm",
             **tied_decoder(
                 config, "cls.predictions.decoder", "embeddings.word_embeddings", "cls.predictions.bias"
             ),
         }
-    else:
-        modules["head.transform"] = "pooler.dense"
-        modules["head.classifier"] = "classifier"
-    if config.head.task == "question_answering":
-        modules["head.classifier"] = "qa_outputs"
+    classifier = "qa_outputs" if config.head.task == "question_answering" else "classifier"
     if config.head.labels == _NEXT_SENTENCE:
-        modules["head.classifier"] = "cls.seq_relationship"
-    return parameter_sources(config, modules)
+        classifier = "cls.seq_relationship"
+    return {"head.transform": "pooler.dense", "head.classifier": classifier}
+
+
+def parameters(config: EncoderConfig) -> dict[str, Source]:
+    """Encoder parameter -> checkpoint tensor, without PREFIX."""
+    return parameter_sources(config, encoder_modules(config) | head_modules(config))
 
 
 def tiny() -> list[dict[str, Any]]:

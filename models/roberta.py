@@ -56,22 +56,27 @@ def configure(
     )
 
 
-def parameters(config: EncoderConfig) -> dict[str, Source]:
-    """Encoder parameter -> checkpoint tensor, without PREFIX."""
-    task, modules = config.head.task, bert.encoder_modules(config)
+def modules(config: EncoderConfig) -> dict[str, str | Source]:
+    """Module of the encoder -> module of the checkpoint, without PREFIX."""
+    task, found = config.head.task, bert.encoder_modules(config)
     if task == "masked_lm":
-        modules |= {
+        found |= {
             "head.transform": "lm_head.dense",
             "head.norm": "lm_head.layer_norm",
             **tied_decoder(config, "lm_head.decoder", "embeddings.word_embeddings", "lm_head.bias"),
         }
     elif task == "sequence_classification":
-        modules |= {"head.transform": "classifier.dense", "head.classifier": "classifier.out_proj"}
+        found |= {"head.transform": "classifier.dense", "head.classifier": "classifier.out_proj"}
     elif task == "question_answering":
-        modules["head.classifier"] = "qa_outputs"
+        found["head.classifier"] = "qa_outputs"
     else:
-        modules |= {"head.transform": "pooler.dense", "head.classifier": "classifier"}
-    return parameter_sources(config, modules)
+        found |= {"head.transform": "pooler.dense", "head.classifier": "classifier"}
+    return found
+
+
+def parameters(config: EncoderConfig) -> dict[str, Source]:
+    """Encoder parameter -> checkpoint tensor, without PREFIX."""
+    return parameter_sources(config, modules(config))
 
 
 def tiny(model_type: str = MODEL_TYPE, class_prefix: str = CLASS_PREFIX) -> list[dict[str, Any]]:

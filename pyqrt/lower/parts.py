@@ -109,6 +109,8 @@ class Parts:
         if grid is not None:
             return IntegerInput(gelu_s8(self.builder, name, source, *parameters_of(linear), grid), grid)
         scale = self.scales.wide[name]
+        if function == "linear":
+            return self.linear(name, linear, source)
         if is_gelu(function) and scale == GELU_SCALE:
             return IntegerInput(gelu_s16(self.builder, name, source, *parameters_of(linear)), scale)
         return self.lookup(name, self.linear(before, linear, source), activation(function), scale)

@@ -119,11 +119,9 @@ def _transforms(encoder: Encoder, statistics: dict[str, ChannelStatistics]) -> d
     return transforms
 
 
-def _fused_gelu(activation: str | None, before: ChannelStatistics) -> bool:
+def _fused_gelu(activation: str, before: ChannelStatistics) -> bool:
     """Does the fused GELU apply to what calibration saw before the activation?"""
-    return (
-        activation is not None and is_gelu(activation) and float(before.high.max()) * GELU_HEADROOM < MAX_S16 * GELU_SCALE
-    )
+    return is_gelu(activation) and float(before.high.max()) * GELU_HEADROOM < MAX_S16 * GELU_SCALE
 
 
 def _noise(factor: Vector, statistics: ChannelStatistics, consumer: torch.nn.Linear) -> float:
@@ -184,12 +182,11 @@ def _wide_scales(config: EncoderConfig, statistics: dict[str, ChannelStatistics]
     wide = {name: max(float(s.limit().max()) * HEADROOM, 1e-9) / MAX_S16 for name, s in statistics.items()}
     for name, before in statistics.items():
         prefix, _, kind = name.rpartition(".")
-        function = config.head.transform_activation if prefix == "head" else config.hidden_act
-        if kind not in ("up", "pre_activation"):
-            continue
-        if _fused_gelu(function, before):
+        if kind == "up" and _fused_gelu(config.hidden_act, before):
             wide[f"{prefix}.activation"] = GELU_SCALE
-        elif function == "tanh":
+        # in a head the table is the more exact one: it spans no more than calibration saw
+        function = {"up": config.hidden_act, "pre_activation": config.head.transform_activation}.get(kind)
+        if function == "tanh":
             wide[name] = min(wide[name], TANH_LIMIT / MAX_S16)
             wide[f"{prefix}.activation"] = 1.0 / MAX_S16
     return {name: float(np.float32(scale)) for name, scale in wide.items() if not _per_head(name)}

@@ -26,6 +26,8 @@ DEFAULT_GATES: dict[Task, float] = {
     "sequence_classification": 0.95,
     "token_classification": 0.95,
     "question_answering": 0.90,
+    "masked_lm": 0.90,
+    "multiple_choice": 0.95,
 }
 
 
@@ -75,7 +77,7 @@ def integer_outputs(model: Model, sequences: Sequence[Encoded]) -> list[FloatRow
 
 
 def _decisions(head: Head, rows: FloatRows) -> NDArray[np.generic] | None:
-    if head.task == "embedding" or head.problem == "regression":
+    if head.task in ("embedding", "multiple_choice") or head.problem == "regression":
         return None
     if head.problem == "multi_label":
         return np.asarray(rows > 0)

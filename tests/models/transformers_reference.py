@@ -60,7 +60,8 @@ def load_reference(directory: Path, head: Head) -> PreTrainedModel:
     """The checkpoint in transformers, float32."""
     (architecture,) = json.loads((directory / "config.json").read_text())["architectures"]
     # the automatic classes know one head for each task
-    own = architecture.endswith(("ForPreTraining", "ForNextSentencePrediction")) and head.task != "embedding"
+    special = ("ForPreTraining", "ForNextSentencePrediction", "Encoder")
+    own = architecture.endswith(special) and (head.task != "embedding" or architecture.endswith("Encoder"))
     model_class = getattr(transformers, architecture) if own else _AUTO_CLASS[head.task]
     return model_class.from_pretrained(directory, dtype=torch.float32).eval()
 
@@ -78,7 +79,9 @@ def reference_output(
         if head.task == "multiple_choice":
             arguments = {name: value[None] for name, value in arguments.items()}
         output = model(**arguments)
-        if head.task == "embedding":
+        if head.task == "embedding" and "last_hidden_state" not in output:
+            rows.append(output.pooler_output)
+        elif head.task == "embedding":
             hidden = output.last_hidden_state[0]
             row = hidden.mean(0, keepdim=True) if head.pooling == "mean" else hidden[:1]
             rows.append(functional.normalize(row) if head.normalize else row)

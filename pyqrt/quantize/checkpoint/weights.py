@@ -92,9 +92,10 @@ def _listing(names: Iterable[str], limit: int = 12) -> str:
     return ", ".join(names[:limit]) + more
 
 
-def _canonical_name(name: str, prefix: str) -> str:
+def _canonical_name(name: str, prefix: str | tuple[str, ...]) -> str:
     """Without the family's prefix, and with today's names for what TensorFlow calls gamma and beta."""
-    name = name.removeprefix(prefix)
+    for start in (prefix,) if isinstance(prefix, str) else prefix:
+        name = name.removeprefix(start)
     return re.sub(r"(?<=LayerNorm\.)(gamma|beta)$", lambda match: _TENSORFLOW_NAMES[match[1]], name)
 
 
