@@ -173,5 +173,5 @@ class Graph:
 
 
 def contiguous(array: Array) -> NDArray[np.float32]:
-    """`array` as dense float32."""
-    return np.ascontiguousarray(array, dtype=np.float32)
+    """A dense float32 copy of `array`."""
+    return np.array(array, dtype=np.float32, order="C")

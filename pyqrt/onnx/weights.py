@@ -89,6 +89,9 @@ class _Structure:
             before = [norm for norm in graph.norms if norm.last < first]
             if before:
                 self._put(found, "embeddings.norm", before[-1])
+            for linear in graph.linears:
+                if linear.last < first:
+                    self._put_linear(found, "embeddings.projection", linear)
         rest = [linear for linear in graph.linears if linear.first > last]
         heads = [name for name in ("head.transform", "head.classifier") if f"{name}.weight" in shapes]
         for name, linear in zip(heads, rest, strict=False):

@@ -40,8 +40,9 @@ class Checkpoint:
 def load_checkpoint(directory: str | PathLike[str], task: str | None = None) -> tuple[Encoder, Checkpoint]:
     """Read a checkpoint into a float32 encoder (CPU, evaluation mode).
 
-    directory: config.json, weights (model.safetensors or pytorch_model.bin, also sharded) and, for text,
-    tokenizer.json or vocab.txt; with modules.json a sentence-transformers model.
+    directory: config.json, weights (model.safetensors or pytorch_model.bin, also sharded, or an exported
+    model.onnx) and, for text, tokenizer.json or vocab.txt; with modules.json a sentence-transformers
+    model.
     task: "embedding", "sequence_classification", "token_classification" or "question_answering"; None
     takes it from the files. Embeddings are pooled and normalised as modules.json says; without one they
     are the mean of all tokens, normalised to length 1.
@@ -79,7 +80,7 @@ def load_checkpoint(directory: str | PathLike[str], task: str | None = None) -> 
 
     with torch.device("meta"):
         encoder = Encoder(config)
-    tensors, sha256 = read_weights(transformer)
+    tensors, sha256 = read_weights(transformer, encoder, described_by)
     load_weights(encoder, tensors, described_by, transformer.path)
     tokenizer_json = read_tokenizer(
         transformer,

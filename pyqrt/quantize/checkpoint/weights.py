@@ -22,14 +22,18 @@ from pyqrt.quantize.checkpoint.files import Directory
 # whose values float32 holds exactly
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 _WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+_ONNX_FILES = ("model.onnx", "onnx/model.onnx")  # as exporters and sentence-transformers name them
 _TENSORFLOW_NAMES = {"gamma": "weight", "beta": "bias"}
 
 
-def read_weights(directory: Directory) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """All tensors of the checkpoint by name, and the SHA-256 (hexadecimal) of every weight file by name.
+def read_weights(
+    directory: Directory, encoder: Encoder, family: Family
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors of the checkpoint by name, and the SHA-256 (hexadecimal) of every weight file by name.
 
     model.safetensors is preferred to pytorch_model.bin, which is unpickled with weights_only; either may
-    be split into shards listed in `<file>.index.json`. Raises ModelError for absent or damaged files.
+    be split into shards listed in `<file>.index.json`. Without them an exported float model.onnx gives
+    what `encoder` of `family` needs. Raises ModelError for absent or damaged files.
     """
     for name in _WEIGHT_FILES:
         if directory.has(name):
@@ -48,9 +52,14 @@ def read_weights(directory: Directory) -> tuple[dict[str, Tensor], dict[str, str
                 f"{directory.path}/{name}.index.json lists tensors that their files lack: {_listing(absent)}"
             )
         return tensors, {shard: _sha256(directory.path / shard) for shard in shards}
+    for name in _ONNX_FILES:
+        folder, _, file = name.rpartition("/")
+        if (directory.path / name).is_file():
+            path = directory.child(folder).open(file)
+            return _read_onnx(path, encoder, family), {name: _sha256(path)}
     raise ModelError(
-        f"{directory.path}: no weights; expected {' or '.join(_WEIGHT_FILES)} (or their .index.json). "
-        "Save the checkpoint with transformers' save_pretrained"
+        f"{directory.path}: no weights; expected {' or '.join(_WEIGHT_FILES)} (or their .index.json), or "
+        f"{_ONNX_FILES[0]}. Save the checkpoint with transformers' save_pretrained"
     )
 
 
@@ -76,6 +85,17 @@ def _read_shard(path: Path) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ModelError(f"{path}: not a dictionary of tensors; convert it to model.safetensors")
     return state
+
+
+def _read_onnx(path: Path, encoder: Encoder, family: Family) -> dict[str, Tensor]:
+    from pyqrt.onnx import require
+
+    require("onnx")
+    from pyqrt.onnx.weights import read_weights as read_onnx
+
+    names = {parameter: source.names for parameter, source in family.parameters(encoder.config).items()}
+    shapes = {parameter: list(tensor.shape) for parameter, tensor in encoder.named_parameters()}
+    return {name: torch.from_numpy(array) for name, array in read_onnx(path, names, shapes).items()}
 
 
 def _sha256(path: Path) -> str:
