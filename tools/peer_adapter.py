@@ -8,7 +8,8 @@ FOLDER holds bench_peers.py, peer_adapters.py (a dictionary ADAPTERS from names 
 they need; without the option it is ../shared/bench beside the repository. The benchmark is copied to
 a temporary folder with the class `PyQrt` of this file added to ADAPTERS, and run there by this
 interpreter, which needs pyqrt, torch and the packages of the peers. PEERS_CACHE names the folder of
-its models (default: peers-cache in the working folder), `--out` its results (default:
+its models (default: peers-cache in the working folder), PEERS_CONVERT_PYTHON an interpreter with
+litert-torch, which makes the models of litert-int8, `--out` its results (default:
 peer_results.json). Exit status: the benchmark's; 0 as well when there is no benchmark, which is said.
 """
 
