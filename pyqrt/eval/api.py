@@ -49,7 +49,7 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, strings and lists, for JSON."""
-        return asdict(self)
+        return {**asdict(self), "scores": [asdict(score) for score in self.scores]}
 
 
 def evaluate(

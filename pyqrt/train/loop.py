@@ -84,8 +84,8 @@ def fit(
     after_epoch: called with the number of every epoch that this call finishes, in evaluation mode.
     progress: told batches done, of all batches.
 
-    The learning rate depends on the share of the training that is done, so epochs may differ in their
-    number of batches. Optimizer: AdamW (Loshchilov and Hutter 2017, arXiv 1711.05101).
+    The learning rate depends on the share of the training that is done at the middle of a step: it is
+    never 0, and epochs may differ in their number of batches. Optimizer: AdamW (Loshchilov and Hutter 2017, arXiv 1711.05101).
 
     Raises ModelError for an epoch without batches, a loss that is not finite, a module without anything
     to train, and a save point of another training.
@@ -103,7 +103,7 @@ def fit(
             total = options.epochs * len(of_epoch)
             for number in range(state.batch, len(of_epoch)):
                 progress(stage, epoch * len(of_epoch) + number, total)
-                share = (epoch + number / len(of_epoch)) / options.epochs
+                share = (epoch + (number + 0.5) / len(of_epoch)) / options.epochs  # at the step's middle
                 value = _step(module, optimizer, loss(of_epoch[number]), options, share)
                 if value is None:
                     raise ModelError(

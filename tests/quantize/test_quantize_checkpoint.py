@@ -2,46 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
-from safetensors.torch import save_file
 
 import pyqrt
 from pyqrt.errors import ModelError
-from pyqrt.models import family
 from pyqrt.quantize.api import quantize_checkpoint
-from tiny_encoders import tiny_encoder
-
-VOCABULARY = [
-    "[PAD]",
-    "[UNK]",
-    "[CLS]",
-    "[SEP]",
-    "[MASK]",
-    *"abcdefghijklmnopqrstuvwxyz",
-    "##a",
-    "##e",
-    "##n",
-]
-
-
-def checkpoint(directory: Path, number: int = 0, *, tokenizer: bool = True) -> Path:
-    """A tiny BERT in Hugging Face form, with a word-piece vocabulary."""
-    described_by, encoder = family("bert"), tiny_encoder("bert", number)
-    names = described_by.parameters(encoder.config)
-    weights = {names[key]: value.detach().contiguous() for key, value in encoder.named_parameters()}
-    directory.mkdir()
-    save_file(weights, directory / "model.safetensors")
-    (directory / "config.json").write_text(json.dumps(described_by.tiny()[number]))
-    if tokenizer:
-        words = (VOCABULARY + [f"word{i}" for i in range(encoder.config.vocab_size)])[
-            : encoder.config.vocab_size
-        ]
-        (directory / "vocab.txt").write_text("\n".join(words) + "\n")
-        (directory / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}')
-    return directory
+from tiny_checkpoint import VOCABULARY, checkpoint
 
 
 def test_bundled_text_calibrates_and_the_file_tells_its_story(tmp_path: Path) -> None:

@@ -172,7 +172,7 @@ def test_the_rate_rises_and_falls_linearly() -> None:
         Options(epochs=2, learning_rate=1.0, warmup=0.25, weight_decay=0.0),
     )
     steps = -torch.diff(torch.tensor([*seen, module.weight.item()]))
-    expected = torch.tensor([0.0, 0.5, 1.0, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6])
+    expected = torch.tensor([1 / 4, 3 / 4, 11 / 12, 9 / 12, 7 / 12, 5 / 12, 3 / 12, 1 / 12])
     torch.testing.assert_close(steps, expected, rtol=1e-4, atol=1e-6)
 
 

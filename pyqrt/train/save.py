@@ -1,0 +1,77 @@
+"""A float encoder as a Hugging Face checkpoint directory."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+
+from pyqrt.errors import ModelError
+from pyqrt.models import family
+from pyqrt.nn import Encoder, Problem, Task
+from pyqrt.quantize.checkpoint import Checkpoint
+
+_SUFFIXES: dict[Task, str] = {
+    "embedding": "Model",
+    "sequence_classification": "ForSequenceClassification",
+    "token_classification": "ForTokenClassification",
+    "question_answering": "ForQuestionAnswering",
+}
+_PROBLEMS: dict[Problem, str] = {
+    "single_label": "single_label_classification",
+    "multi_label": "multi_label_classification",
+    "regression": "regression",
+}
+
+
+def save_checkpoint(encoder: Encoder, source: Checkpoint, directory: Path) -> None:
+    """Writes config.json, model.safetensors and the tokenizer, for `pyqrt quantize` and transformers.
+
+    source: where the encoder comes from. Its config.json is written with the encoder's own layers, task
+    and labels; its tokenizer as it is. directory is made, files in it are replaced.
+
+    Raises ModelError if `source` does not name its architecture.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    hf = {**source.config, **_own_options(encoder, source.config)}
+    (directory / "config.json").write_text(json.dumps(hf, indent=2) + "\n", encoding="utf-8")
+
+    described_by = family(hf["model_type"])
+    names = described_by.parameters(encoder.config)
+    has_head = encoder.config.head.num_labels > 0
+    tensors = {}
+    for name, parameter in encoder.named_parameters():
+        theirs = names[name]
+        # The pooler is part of transformers' encoders; what else a head has stands beside them.
+        inside = not name.startswith("head.") or theirs.startswith("pooler.")
+        prefix = described_by.PREFIX if has_head and inside else ""
+        tensors[prefix + theirs] = parameter.detach().contiguous()
+    save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
+
+    if source.tokenizer_json is not None:
+        (directory / "tokenizer.json").write_text(source.tokenizer_json, encoding="utf-8")
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        if (source.path / name).is_file() and source.path != directory:
+            shutil.copyfile(source.path / name, directory / name)
+
+
+def _own_options(encoder: Encoder, hf: Mapping[str, Any]) -> dict[str, Any]:
+    """What of config.json the task decides."""
+    head = encoder.config.head
+    architecture = (hf.get("architectures") or [""])[0]
+    base = re.fullmatch(r"(\w+?)(Model|For\w+)", architecture)
+    if base is None:
+        raise ModelError(f"architectures is {hf.get('architectures')}; it must name a transformers class")
+    options: dict[str, Any] = {"architectures": [base[1] + _SUFFIXES[head.task]]}
+    if head.labels and head.task != "question_answering":
+        options["num_labels"] = head.num_labels
+        options["id2label"] = {str(number): label for number, label in enumerate(head.labels)}
+        options["label2id"] = {label: number for number, label in enumerate(head.labels)}
+    if head.problem is not None:
+        options["problem_type"] = _PROBLEMS[head.problem]
+    return options

@@ -1,0 +1,168 @@
+"""Fine-tuning a tiny encoder on tasks it can learn completely."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+import torch
+
+from pyqrt.errors import ModelError
+from pyqrt.eval import evaluate
+from pyqrt.quantize.api import quantize_checkpoint
+from pyqrt.quantize.checkpoint import load_checkpoint
+from pyqrt.runtime.tokenization import Tokenizer
+from pyqrt.train import finetune as module
+from pyqrt.train.finetune import IGNORED, finetune, label_sequences, read_labelled, task_loss
+from pyqrt.train.head import with_new_head
+from pyqrt.train.loop import Options
+from tiny_checkpoint import checkpoint
+
+OPTIONS = Options(epochs=3, learning_rate=3e-3, seed=1)
+
+
+def separable(path: Path, count: int, seed: int) -> Path:
+    """Positive if there is an `x` among the letters."""
+    draw = random.Random(seed)
+    lines = ["sentence\tlabel"]
+    for index in range(count):
+        letters = [draw.choice("abcd") for _ in range(draw.randint(2, 9))]
+        if index % 2:
+            letters[draw.randrange(len(letters))] = "x"
+        lines.append(" ".join(letters) + f"\t{index % 2}")
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def tagged(path: Path, count: int, seed: int) -> Path:
+    """`x` begins a person, `y` behind it continues it."""
+    draw = random.Random(seed)
+    lines = ["tokens\ttags"]
+    for _ in range(count):
+        tokens, tags = ["a"], ["O"]
+        for _ in range(draw.randint(1, 3)):
+            tokens += ["x", "y", draw.choice("bcd")]
+            tags += ["B-PER", "I-PER", "O"]
+        lines.append(" ".join(tokens) + "\t" + " ".join(tags))
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.mark.parametrize(("task", "write"), [("sst2", separable), ("conll2003", tagged)])
+def test_a_separable_task_is_learnt_and_quantized(tmp_path: Path, task: str, write: object) -> None:
+    assert callable(write)
+    train, dev = write(tmp_path / "train.tsv", 320, 0), write(tmp_path / "dev.tsv", 60, 1)
+    report = finetune(
+        checkpoint(tmp_path / "bert"), task, train, tmp_path / "tuned", OPTIONS, batch_size=16, max_length=24
+    )
+    assert report["losses"][-1] < 0.1 < report["losses"][0]
+    assert (report["examples"], report["cut"]) == (320, 0)
+    quantize_checkpoint(tmp_path / "tuned", tmp_path / "model.qrt", calibration=train, progress=False)
+    result = evaluate(tmp_path / "model.qrt", task, dev, checkpoint=tmp_path / "tuned", resamples=10)
+    assert result.scores[0].float is not None
+    assert (result.scores[0].integer.value, result.scores[0].float.value) == (1.0, 1.0)
+
+
+def weights(directory: Path) -> bytes:
+    return (directory / "model.safetensors").read_bytes()
+
+
+def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, data = checkpoint(tmp_path / "bert"), separable(tmp_path / "train.tsv", 64, 0)
+    finetune(source, "sst2", data, tmp_path / "whole", OPTIONS, batch_size=16)
+
+    calls = iter(range(100))
+
+    def interrupted(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        if next(calls) == 6:
+            raise KeyboardInterrupt
+        return task_loss(logits, target)
+
+    save_point = module.SavePoint
+    monkeypatch.setattr(module, "SavePoint", lambda path, identity: save_point(path, identity, seconds=0.0))
+    state = tmp_path / "state"
+    monkeypatch.setattr(module, "task_loss", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        finetune(source, "sst2", data, tmp_path / "killed", OPTIONS, batch_size=16, state=state)
+    assert state.exists()
+    assert not (tmp_path / "killed").exists()
+    monkeypatch.setattr(module, "task_loss", task_loss)
+    with pytest.raises(ModelError, match="of another training"):
+        finetune(source, "sst2", data, tmp_path / "killed", OPTIONS, batch_size=8, state=state)
+    finetune(source, "sst2", data, tmp_path / "killed", OPTIONS, batch_size=16, state=state)
+    assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
+    assert not state.exists()
+
+
+def test_seed_limit_and_frozen_embeddings(tmp_path: Path) -> None:
+    source, data = checkpoint(tmp_path / "bert"), separable(tmp_path / "train.tsv", 40, 0)
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        report = finetune(
+            source,
+            "sst2",
+            data,
+            tmp_path / name,
+            Options(epochs=1, learning_rate=1e-2, seed=seed),
+            limit=20,
+            freeze_embeddings=True,
+        )
+        assert report["examples"] == 20
+    assert weights(tmp_path / "a") == weights(tmp_path / "b") != weights(tmp_path / "c")
+    before, _ = load_checkpoint(source)
+    after, _ = load_checkpoint(tmp_path / "a")
+    assert torch.equal(after.embeddings.word.weight, before.embeddings.word.weight)
+    assert not torch.equal(after.layers[0].ffn.up.weight, before.layers[0].ffn.up.weight)
+
+
+def test_only_first_pieces_have_targets(tmp_path: Path) -> None:
+    path = tmp_path / "train.tsv"
+    path.write_text("tokens\ttags\nba x.y\tO B-PER\n")
+    data = read_labelled("conll2003", path)
+    assert (data.task, data.labels) == ("token_classification", ("O", "B-PER"))
+    encoder, source = with_new_head(
+        checkpoint(tmp_path / "bert"), data.task, data.labels, max_length=24, seed=0
+    )
+    assert source.tokenizer_json is not None
+    ((sequence,), cut) = (label_sequences(data, Tokenizer(source.tokenizer_json, 24), typed=True)[0], 0)
+    # [CLS] b ##a x . y [SEP]
+    assert sequence.target.tolist() == [IGNORED, 0, IGNORED, 1, IGNORED, IGNORED, IGNORED]
+    assert (cut, encoder.config.head.labels) == (0, ("O", "B-PER"))
+
+
+def test_a_head_of_another_task_is_replaced_and_the_rest_kept(tmp_path: Path) -> None:
+    source = checkpoint(tmp_path / "bert", 3)  # three labels
+    old, _ = load_checkpoint(source)
+    new, described = with_new_head(source, "sequence_classification", ("a", "b"), max_length=9, seed=0)
+    assert new.config.head.num_labels == 2
+    assert new.config.max_length == described.max_length == 9
+    assert torch.equal(new.head.pooler.weight, old.head.pooler.weight)
+    assert new.head.classifier.bias.tolist() == [0.0, 0.0]
+    again, _ = with_new_head(source, "sequence_classification", ("a", "b"), max_length=9, seed=0)
+    other, _ = with_new_head(source, "sequence_classification", ("a", "b"), max_length=9, seed=1)
+    assert torch.equal(new.head.classifier.weight, again.head.classifier.weight)
+    assert not torch.equal(new.head.classifier.weight, other.head.classifier.weight)
+    value, _ = with_new_head(source, "sequence_classification", ("score",), max_length=9, seed=0)
+    assert value.config.head.problem == "regression"
+
+
+def test_losses() -> None:
+    logits = torch.tensor([[2.0, 0.0], [0.0, 1.0], [5.0, 5.0]])
+    expected = (torch.log1p(torch.exp(torch.tensor(-2.0))) + torch.log1p(torch.exp(torch.tensor(-1.0)))) / 2
+    torch.testing.assert_close(task_loss(logits, torch.tensor([0, 1, IGNORED])), expected)
+    assert task_loss(torch.tensor([[1.0], [3.0]]), torch.tensor([2.0, 5.0])).item() == 2.5
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [("squad", "not implemented"), ("nothing", "known: sst2"), ("rte", "needed are sentence1")],
+)
+def test_what_cannot_be_learnt_is_refused(tmp_path: Path, task: str, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        read_labelled(task, separable(tmp_path / "train.tsv", 2, 0))
+
+
+def test_a_checkpoint_without_tokenizer_is_refused(tmp_path: Path) -> None:
+    source = checkpoint(tmp_path / "bert", tokenizer=False)
+    with pytest.raises(ModelError, match="cannot learn from text"):
+        with_new_head(source, "token_classification", ("O",), max_length=9, seed=0)

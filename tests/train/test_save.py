@@ -1,0 +1,57 @@
+"""Checkpoints written by pyqrt, read by pyqrt and by transformers: every family, every task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers_reference import load_reference, random_batch, reference_output
+
+from pyqrt.errors import ModelError
+from pyqrt.models import family
+from pyqrt.quantize.checkpoint import Checkpoint, load_checkpoint
+from pyqrt.train.save import save_checkpoint
+from tiny_checkpoint import checkpoint
+from tiny_encoders import tiny_configurations, tiny_encoder
+
+
+@pytest.mark.parametrize(("name", "number"), tiny_configurations())
+def test_a_saved_encoder_is_read_back_and_by_transformers(tmp_path: Path, name: str, number: int) -> None:
+    encoder = tiny_encoder(name, number)
+    hf = {**family(name).tiny()[number], "torch_dtype": "float32"}
+    save_checkpoint(
+        encoder, Checkpoint(tmp_path, hf, None, {}, encoder.config.max_length, ()), tmp_path / "saved"
+    )
+    read, _ = load_checkpoint(tmp_path / "saved")
+    assert read.config == encoder.config
+    for key, value in encoder.state_dict().items():
+        assert torch.equal(read.state_dict()[key], value), key
+
+    head = encoder.config.head
+    ids, offsets, types = random_batch(encoder, [1, 5, 7])
+    reference = load_reference(tmp_path / "saved", head)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            encoder(ids, offsets, types),
+            reference_output(reference, head, ids, offsets, types),
+            rtol=1e-5,
+            atol=1e-5,
+        )
+
+
+def test_the_tokenizer_comes_along(tmp_path: Path) -> None:
+    encoder, source = load_checkpoint(checkpoint(tmp_path / "bert"))
+    save_checkpoint(encoder, source, tmp_path / "new" / "saved")
+    _, read = load_checkpoint(tmp_path / "new" / "saved")
+    assert read.tokenizer_json == source.tokenizer_json
+    save_checkpoint(encoder, read, tmp_path / "new" / "saved")  # over itself
+    assert load_checkpoint(tmp_path / "new" / "saved")[1].tokenizer_json == source.tokenizer_json
+
+
+def test_a_source_without_architecture_is_refused(tmp_path: Path) -> None:
+    encoder = tiny_encoder()
+    with pytest.raises(ModelError, match="architectures is None"):
+        save_checkpoint(
+            encoder, Checkpoint(tmp_path, {"model_type": "bert"}, None, {}, 24, ()), tmp_path / "s"
+        )
