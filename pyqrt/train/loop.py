@@ -85,7 +85,8 @@ def fit(
     progress: told batches done, of all batches.
 
     The learning rate depends on the share of the training that is done at the middle of a step: it is
-    never 0, and epochs may differ in their number of batches. Optimizer: AdamW (Loshchilov and Hutter 2017, arXiv 1711.05101).
+    never 0, and epochs may differ in their number of batches. Optimizer: AdamW (Loshchilov and Hutter
+    2017, arXiv 1711.05101).
 
     Raises ModelError for an epoch without batches, a loss that is not finite, a module without anything
     to train, and a save point of another training.

@@ -1,0 +1,115 @@
+"""The table of results: computed once, resumable, and its numbers those of its lines."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import finetune
+import results
+from pyqrt.errors import ModelError
+from tiny_checkpoint import checkpoint
+
+
+def separable(path: Path, count: int) -> None:
+    """Positive if there is an `x` among the letters."""
+    draw = random.Random(count)
+    lines = ["sentence\tlabel"]
+    for index in range(count):
+        letters = [draw.choice("abcd") for _ in range(draw.randint(2, 9))]
+        letters += ["x"] * (index % 2)
+        lines.append(" ".join(letters) + f"\t{index % 2}")
+    path.write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture
+def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    (tmp_path / "data" / "sst2").mkdir(parents=True)
+    separable(tmp_path / "data" / "sst2" / "train.tsv", 200)
+    separable(tmp_path / "data" / "sst2" / "dev.tsv", 40)
+    monkeypatch.setattr(
+        results, "RECIPES", {"sst2": results.Recipe(epochs=16, learning_rate=5e-3, limit=160)}
+    )
+    source = checkpoint(tmp_path / "bert")
+    return [
+        *("results.py", str(source), "--data", str(tmp_path / "data"), "--work", str(tmp_path / "work")),
+        *("--seeds", "5"),
+    ]
+
+
+def test_a_table_from_a_checkpoint_and_no_work_twice(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", arguments)
+    assert results.main() == 0
+    (line,) = (tmp_path / "work" / "results.jsonl").read_text().splitlines()
+    cell = json.loads(line)
+    assert (cell["task"], cell["seed"], cell["variant"], cell["examples"]) == ("sst2", 5, "ptq", 40)
+    assert cell["scores"][0]["integer"]["value"] == 1.0
+    assert [command.split()[0] for command in cell["commands"]] == ["python", "pyqrt"]
+    assert "--limit 160" in cell["commands"][0]
+    assert "| sst2 | accuracy | 5 | 100.00 | 100.00 |" in capsys.readouterr().out
+
+    ran: list[list[str]] = []
+    run = results.run
+    monkeypatch.setattr(results, "run", lambda command: ran.append(command) or run(command))
+    again = "again=pyqrt quantize {checkpoint} -o {model} --force --observer mse"
+    monkeypatch.setattr("sys.argv", [*arguments, "--variant", again])
+    assert results.main() == 0
+    assert [command[:2] for command in ran] == [["pyqrt", "quantize"]]  # nothing trained, ptq not repeated
+    assert "| float | ptq | again |" in (tmp_path / "work" / "results.md").read_text()
+    assert results.main() == 0
+    assert len(ran) == 1
+
+
+def test_a_cut_line_is_computed_again(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    path.write_text('{"task": "rte", "seed": 0, "variant": "ptq"}\n{"task": "rte", "se')
+    read = results.Results(path)
+    assert len(read.cells) == 1
+    assert read.find("rte", 0, "ptq") is not None
+    assert read.find("rte", 1, "ptq") is None
+    read.add({"task": "rte", "seed": 1, "variant": "ptq"})
+    assert len(results.Results(path).cells) == 2
+
+
+def cell(task: str, seed: int, variant: str, integer: float, floats: float) -> dict[str, Any]:
+    score = {"metric": "accuracy", "integer": {"value": integer}, "float": {"value": floats}}
+    return {"task": task, "seed": seed, "variant": variant, "scores": [score]}
+
+
+def test_the_table_holds_medians_over_seeds_and_the_mean_over_tasks() -> None:
+    cells = [cell("a", seed, "ptq", 0.5 + 0.01 * seed, 0.6) for seed in (0, 1, 7)]
+    cells += [cell("a", 0, "qat", 0.7, 0.6), cell("b", 0, "ptq", 0.9, 0.8), cell("b", 0, "qat", 0.9, 0.8)]
+    assert results.table(cells, ["ptq", "qat"]).splitlines()[2:] == [
+        "| a | accuracy | 0 1 7 | 60.00 | 51.00 | 70.00 |",
+        "| b | accuracy | 0 | 80.00 | 90.00 | 90.00 |",
+        "| mean | of first metrics | | 70.00 | 70.50 | 80.00 |",
+    ]
+    assert "| - |" in results.table(cells[:1], ["ptq", "qat"])
+
+
+def test_a_command_that_fails_stops_with_its_text(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ModelError, match="exit status 3 of: python -c 'exit"):
+        results.run(["python", "-c", "exit(3)"])
+    monkeypatch.setattr("sys.argv", [*arguments, "--variant", "nameless"])
+    with pytest.raises(SystemExit):
+        results.main()
+    assert "expected NAME=COMMAND" in capsys.readouterr().err
+
+
+def test_finetune_tells_errors_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, output = checkpoint(tmp_path / "bert"), tmp_path / "tuned"
+    separable(tmp_path / "train.tsv", 4)
+    options = ["--task", "rte", "--data", str(tmp_path / "train.tsv"), "-o", str(output)]
+    monkeypatch.setattr("sys.argv", ["finetune.py", str(source), *options])
+    assert finetune.main() == 1
+    assert "needed are sentence1, sentence2, label" in capsys.readouterr().err.splitlines()[-1]

@@ -1,0 +1,213 @@
+"""Reproduces the table of accuracies: float, post-training quantization, and further columns, per task.
+
+    python tools/results.py CHECKPOINT_DIR --data DATA_DIR --work WORK_DIR [--seeds 0 1 2] [--tasks mrpc rte]
+
+CHECKPOINT_DIR is fine-tuned on every task, with every seed; DATA_DIR holds one folder per task with
+train.tsv and dev.tsv. Every cell (task, seed, variant) is a line in WORK_DIR/results.jsonl, with its
+command lines. Cells that are there are not computed again, and a fine-tuning that was killed goes on from
+where it was. WORK_DIR/results.md, also printed, has the medians over seeds. Variants beyond `float` and
+`ptq` are commands that write a model file from the fine-tuned checkpoint, given as
+
+    --variant 'qat=pyqrt quantize {checkpoint} -o {model} --calibration {train} ...'
+
+with {checkpoint}, {model}, {train}, {task}, {seed} and {work} (a folder of the cell's own) filled in.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pyqrt import ModelError
+from pyqrt.eval import evaluate
+
+PTQ = "pyqrt quantize {checkpoint} -o {model} --calibration {train} --force --json"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a task is fine-tuned. limit: examples of the training file that are drawn; None: all."""
+
+    epochs: int
+    learning_rate: float
+    limit: int | None = None
+
+
+# Chosen for one CPU thread: about 2 million tokens a seed.
+RECIPES = {
+    "sst2": Recipe(epochs=2, learning_rate=1e-4, limit=8000),
+    "mrpc": Recipe(epochs=3, learning_rate=1e-4),
+    "cola": Recipe(epochs=3, learning_rate=1e-4),
+    "rte": Recipe(epochs=2, learning_rate=1e-4),
+    "stsb": Recipe(epochs=2, learning_rate=1e-4),
+    "conll2003": Recipe(epochs=3, learning_rate=2e-4, limit=5000),
+}
+Cell = dict[str, Any]
+
+
+class Results:
+    """The lines of results.jsonl."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.cells: list[Cell] = []
+        if path.exists():
+            # a kill may have cut the last line
+            lines = path.read_text().split("\n")
+            self.cells = [json.loads(line) for line in lines[:-1]]
+            path.write_text("".join(line + "\n" for line in lines[:-1]))
+
+    def find(self, task: str, seed: int, variant: str) -> Cell | None:
+        """The cell, if it has been computed."""
+        key = {"task": task, "seed": seed, "variant": variant}
+        return next((cell for cell in self.cells if key.items() <= cell.items()), None)
+
+    def add(self, cell: Cell) -> None:
+        """Append a cell, on disk when this returns."""
+        self.cells.append(cell)
+        with self.path.open("a") as file:
+            file.write(json.dumps(cell) + "\n")
+
+
+def finetune_command(checkpoint: Path, task: str, train: Path, output: Path, seed: int) -> list[str]:
+    """The call of tools/finetune.py for a cell."""
+    recipe = RECIPES[task]
+    tool = Path(__file__).with_name("finetune.py")
+    command: list[Any] = ["python", tool, checkpoint, "--task", task, "--data", train, "-o", output]
+    command += ["--epochs", recipe.epochs, "--learning-rate", recipe.learning_rate, "--seed", seed]
+    command += ["--threads", 1, "--bfloat16"]
+    if recipe.limit is not None:
+        command += ["--limit", recipe.limit]
+    return [str(part) for part in command]
+
+
+def run(command: list[str]) -> float:
+    """Run a command, its output on stderr; returns its seconds. Raises ModelError if it fails.
+
+    `python` and `pyqrt` are those of the running interpreter.
+    """
+    print("+", shlex.join(command), file=sys.stderr, flush=True)
+    started = time.perf_counter()
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    environment = os.environ | {"PATH": path}
+    status = subprocess.run(command, stdout=2, env=environment, check=False).returncode
+    if status:
+        raise ModelError(f"exit status {status} of: {shlex.join(command)}")
+    return time.perf_counter() - started
+
+
+def compute(arguments: argparse.Namespace, results: Results, task: str, seed: int) -> None:
+    """The missing cells of a task and a seed: the integers' and, with each, the floats' scores."""
+    missing = [name for name in arguments.variants if results.find(task, seed, name) is None]
+    if not missing:
+        return
+    train, dev = (arguments.data / task / f"{split}.tsv" for split in ("train", "dev"))
+    work = arguments.work / f"{task}-{seed}"
+    checkpoint = work / "float"
+    command = finetune_command(arguments.checkpoint, task, train, checkpoint, seed)
+    trained = work / "trained.json"
+    if not trained.exists():
+        trained.write_text(json.dumps({"seconds": run(command)}))
+    commands = [shlex.join(command)]
+    for variant in missing:
+        names = {"checkpoint": checkpoint, "model": work / f"{variant}.qrt", "train": train, "task": task}
+        own = work / variant
+        own.mkdir(parents=True, exist_ok=True)
+        parts = [
+            part.format(**names, seed=seed, work=own) for part in shlex.split(arguments.variants[variant])
+        ]
+        seconds = run(parts)
+        evaluation = evaluate(
+            names["model"], task, dev, checkpoint=checkpoint, truncate=True, threads=1, progress=True
+        )
+        results.add(
+            {
+                "task": task,
+                "seed": seed,
+                "variant": variant,
+                "commands": [*commands, shlex.join(parts)],
+                "training_seconds": json.loads(trained.read_text())["seconds"],
+                "seconds": seconds,
+                "scores": evaluation.to_dict()["scores"],
+                "examples": evaluation.examples,
+                "truncated": evaluation.truncated,
+            }
+        )
+
+
+def table(cells: list[Cell], variants: list[str]) -> str:
+    """Medians over seeds in Markdown, in percent, and the mean over tasks of each task's first metric."""
+    lines = ["| task | metric | seeds | float | " + " | ".join(variants) + " |"]
+    lines.append("|---|---|---|" + "---:|" * (1 + len(variants)))
+    ranking: dict[str, list[float]] = {}
+    for task in dict.fromkeys(cell["task"] for cell in cells):
+        of_task = [cell for cell in cells if cell["task"] == task]
+        for number, first in enumerate(of_task[0]["scores"]):
+            values = {"float": _median(of_task, number, "float")}
+            for variant in variants:
+                of_variant = [cell for cell in of_task if cell["variant"] == variant]
+                values[variant] = _median(of_variant, number, "integer")
+            if number == 0:
+                for name, value in values.items():
+                    ranking.setdefault(name, []).append(value)
+            seeds = " ".join(map(str, sorted({cell["seed"] for cell in of_task})))
+            shown = " | ".join(_percent(value) for value in values.values())
+            lines.append(f"| {task} | {first['metric']} | {seeds} | {shown} |")
+    if ranking:
+        means = " | ".join(_percent(statistics.fmean(values)) for values in ranking.values())
+        lines.append(f"| mean | of first metrics | | {means} |")
+    return "\n".join(lines) + "\n"
+
+
+def _median(cells: list[Cell], number: int, model: str) -> float:
+    by_seed = {cell["seed"]: cell["scores"][number][model]["value"] for cell in cells}
+    return statistics.median(by_seed.values()) if by_seed else float("nan")
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.2f}" if value == value else "-"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("checkpoint", type=Path, help="Hugging Face checkpoint folder to fine-tune")
+    parser.add_argument("--data", type=Path, required=True, help="folder with a folder per task")
+    parser.add_argument("--work", type=Path, required=True, help="folder for checkpoints, models and results")
+    parser.add_argument("--tasks", nargs="+", choices=RECIPES, default=list(RECIPES))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--variant", action="append", default=[], metavar="NAME=COMMAND")
+    arguments = parser.parse_args()
+    arguments.variants = {"ptq": PTQ}
+    for given in arguments.variant:
+        name, separator, command = given.partition("=")
+        if not separator:
+            parser.error(f"--variant {given!r}: expected NAME=COMMAND")
+        arguments.variants[name] = command
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    results = Results(arguments.work / "results.jsonl")
+    try:
+        for seed in arguments.seeds:  # a whole table for each seed, so that a stop leaves one of use
+            for task in arguments.tasks:
+                compute(arguments, results, task, seed)
+                markdown = table(results.cells, list(arguments.variants))
+                (arguments.work / "results.md").write_text(markdown)
+    except (ModelError, OSError) as error:
+        print(f"results: {error}", file=sys.stderr)
+        return 1
+    print(table(results.cells, list(arguments.variants)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
