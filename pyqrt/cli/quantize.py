@@ -18,6 +18,8 @@ class TaskName(str, Enum):
     SEQUENCE_CLASSIFICATION = "sequence_classification"
     TOKEN_CLASSIFICATION = "token_classification"
     QUESTION_ANSWERING = "question_answering"
+    MASKED_LM = "masked_lm"
+    MULTIPLE_CHOICE = "multiple_choice"
 
 
 class Observer(str, Enum):

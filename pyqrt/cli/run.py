@@ -27,7 +27,7 @@ def run(
         str | None, typer.Argument(help="A text; without it, stdin is read, one text per line.")
     ] = None,
     pair: Annotated[
-        str | None, typer.Argument(help="Its pair: the context of a question, a second sentence.")
+        str | None, typer.Argument(help="Its pair: the context of a question, a second sentence; choices, separated by |.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
     truncate: Annotated[
@@ -83,7 +83,9 @@ def _read_lines() -> Iterator[Input]:
 
 def _run_batch(model: Model, inputs: list[Input], as_json: bool, truncate: bool) -> None:
     texts = [text for text, _ in inputs]
-    pairs = [pair for _, pair in inputs if pair is not None] or None
+    pairs: Any = [pair for _, pair in inputs if pair is not None] or None
+    if pairs is not None and model.task.kind == "multiple_choice":
+        pairs = [pair.split("|") for pair in pairs]
     results = model(texts, pairs, truncate=truncate)
     show = _as_json if as_json else _as_text
     for (text, pair), result in zip(inputs, results, strict=True):
@@ -105,6 +107,8 @@ def _as_json(kind: str, text: str, pair: str | None, result: Any) -> str:
         record["entities"] = [dataclasses.asdict(entity) for entity in entities(text, result)]
     elif kind == "question_answering":
         record["answer"] = dataclasses.asdict(result)
+    elif kind == "masked_lm":
+        record["masks"] = [dataclasses.asdict(mask) for mask in result]
     else:
         record |= dataclasses.asdict(result)
     return json.dumps(record, ensure_ascii=False)
@@ -115,7 +119,10 @@ def _as_text(kind: str, text: str, pair: str | None, result: Any) -> str:
         return json.dumps(_numbers(result))
     if kind == "token_classification":
         return " ".join(printable(f"{word.text}/{word.label}") for word in result)
-    label = result.text if kind == "question_answering" else result.label
+    if kind == "masked_lm":
+        best = [mask.candidates[0] for mask in result]
+        return "\t".join(f"{printable(candidate.token)}\t{candidate.score:.6f}" for candidate in best)
+    label = result.text if kind in ("question_answering", "multiple_choice") else result.label
     return f"{printable(label)}\t{result.score:.6f}"
 
 

@@ -18,6 +18,9 @@ from pyqrt.quantize.statistics import ChannelStatistics
 
 SMOOTHING_EXPONENTS = tuple(k / 10 for k in range(11))
 THRESHOLD_QUANTILES = tuple(1 - 2.0**-k for k in range(1, 12))
+# Factors become int16 multipliers with one shift, so the smallest must leave the largest eight bits. A
+# channel that calibration saw all but silent would ask for more.
+LARGEST_SPREAD = 2.0**7
 
 
 def predicted_noise(
@@ -52,5 +55,6 @@ def equalization_factor(statistics: ChannelStatistics, shift: Vector, weight: Ve
     candidates = [limit**alpha / column ** (1 - alpha) for alpha in SMOOTHING_EXPONENTS]
     candidates += [np.maximum(1.0, limit / np.quantile(limit, quantile)) for quantile in THRESHOLD_QUANTILES]
     candidates.append(np.ones_like(limit))
-    best = min(candidates, key=lambda f: predicted_noise(f, low, high, second_moment, weight))
+    spread = (np.maximum(factor, factor.max() / LARGEST_SPREAD) for factor in candidates)
+    best = min(spread, key=lambda f: predicted_noise(f, low, high, second_moment, weight))
     return np.asarray(best / np.exp(np.log(best).mean()))

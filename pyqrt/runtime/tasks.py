@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from pyqrt.errors import ModelError
 from pyqrt.program import Program
-from pyqrt.runtime.tokenization import Encoded
+from pyqrt.runtime.tokenization import Encoded, Tokenizer
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.integer[Any]]
@@ -23,6 +23,7 @@ Integers = npt.NDArray[np.integer[Any]]
 Problem = Literal["single_label_classification", "multi_label_classification", "regression"]
 
 MAX_ANSWER_TOKENS = 30  # as in the evaluation of SQuAD
+CANDIDATES = 5  # for each mask token
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,17 @@ class Task:
     """What a model's output means.
 
     `output` names the program output; `labels` its columns (classification only); `problem`
-    how a sequence's label scores are made of them.
+    how label scores are made of them.
     """
 
-    kind: Literal["embedding", "sequence_classification", "token_classification", "question_answering"]
+    kind: Literal[
+        "embedding",
+        "sequence_classification",
+        "token_classification",
+        "question_answering",
+        "masked_lm",
+        "multiple_choice",
+    ]
     output: str
     labels: tuple[str, ...] = ()
     problem: Literal["single_label_classification", "multi_label_classification", "regression"] = (
@@ -92,7 +100,47 @@ class Answer:
     no_answer_score: float
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """A vocabulary entry and its probability."""
+
+    token: str
+    id: int
+    score: float
+
+
+@dataclass(frozen=True)
+class Mask:
+    """What may stand at a mask token: the most probable entries, best first.
+
+    `start`, `end` count characters of the text.
+    """
+
+    start: int
+    end: int
+    candidates: list[Candidate]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The best choice of a question: its number, text and probability; `scores` are those of all."""
+
+    index: int
+    text: str
+    score: float
+    scores: list[float]
+
+
 Result = npt.NDArray[np.float32] | list[Any]
+
+_ROWS = {
+    "sequence_classification": "sequences",
+    "multiple_choice": "sequences",
+    "token_classification": "tokens",
+    "question_answering": "tokens",
+    "masked_lm": "tokens",
+}
+_WIDTHS = {"question_answering": (2, "2 columns, start and end"), "multiple_choice": (1, "1 column")}
 
 
 def check_task(task: Task, program: Program) -> None:
@@ -104,14 +152,14 @@ def check_task(task: Task, program: Program) -> None:
     if not 0 <= index < len(program.buffers):
         raise ModelError(f"output {task.output!r} is buffer {index} of {len(program.buffers)}")
     buffer = program.buffers[index]
-    rows = {"sequence_classification": "sequences", "token_classification": "tokens"}
-    if buffer.rows != rows.get(task.kind, "tokens" if task.kind == "question_answering" else buffer.rows):
+    if buffer.rows != _ROWS.get(task.kind, buffer.rows):
         raise ModelError(f"{task.kind} cannot use an output with one row per {buffer.rows[:-1]}")
-    if task.kind == "question_answering" and buffer.width != 2:
-        raise ModelError(
-            f"question_answering needs an output of 2 columns, start and end, not {buffer.width}"
-        )
-    labelled = task.kind in rows
+    vocabulary = program.limits.vocab_size
+    widths = _WIDTHS | {"masked_lm": (vocabulary, f"{vocabulary} columns, the vocabulary")}
+    width, meaning = widths.get(task.kind, (buffer.width, ""))
+    if buffer.width != width:
+        raise ModelError(f"{task.kind} needs an output of {meaning}, not {buffer.width}")
+    labelled = task.kind in ("sequence_classification", "token_classification")
     if len(task.labels) != (buffer.width if labelled else 0) or len(set(task.labels)) != len(task.labels):
         wanted = f"{buffer.width} different labels" if labelled else "no labels"
         raise ModelError(f"{task.kind} needs {wanted}; the task has {list(task.labels)}")
@@ -122,18 +170,18 @@ def interpret(
     values: Integers | list[Integers],
     scale: float,
     texts: Sequence[str],
-    pairs: Sequence[str] | None,
     encoded: Sequence[Encoded],
+    tokenizer: Tokenizer,
 ) -> Result:
-    """The task's results for every text, in order. `values` and `scale` are of the task's output."""
+    """The results of a task on single sequences, in order. `values`, `scale`: of the task's output."""
     if task.kind == "embedding":
         return embeddings(values, scale)
     reals = [np.asarray(row, np.float64) * scale for row in values]
     if task.kind == "sequence_classification":
         return [classify(row, task) for row in reals]
     if task.kind == "token_classification":
-        return [label_words(*item, task.labels) for item in zip(reals, texts, encoded, strict=True)]
-    return [best_answer(*item) for item in zip(reals, pairs or (), encoded, strict=True)]
+        return [label_words(*item, task) for item in zip(reals, texts, encoded, strict=True)]
+    return [fill_masks(*item, tokenizer) for item in zip(reals, encoded, strict=True)]
 
 
 def embeddings(values: Integers | list[Integers], scale: float) -> Result:
@@ -156,8 +204,9 @@ def classify(logits: Floats, task: Task) -> Classification:
     return Classification(task.labels[best], float(scores[best]), named)
 
 
-def label_words(logits: Floats, text: str, encoded: Encoded, labels: Sequence[str]) -> list[Word]:
+def label_words(logits: Floats, text: str, encoded: Encoded, task: Task) -> list[Word]:
     """`logits` [tokens, labels] -> the words of `text`, each with the label of its first sub-token."""
+    labels, scores_of = task.labels, _sigmoid if task.problem == "multi_label_classification" else _softmax
     words: list[Word] = []
     spans: dict[int, tuple[int, int, int]] = {}  # word -> first token, first and last character
     for token, (word, (start, end)) in enumerate(zip(encoded.words, encoded.offsets, strict=True)):
@@ -167,7 +216,7 @@ def label_words(logits: Floats, text: str, encoded: Encoded, labels: Sequence[st
     for first, start, end in spans.values():
         while start < end and text[start].isspace():  # byte-level tokenizers may keep the blank
             start += 1
-        probabilities = _softmax(logits[first])
+        probabilities = scores_of(logits[first])
         best = int(np.argmax(probabilities))
         words.append(Word(text[start:end], labels[best], float(probabilities[best]), start, end))
     return words
@@ -199,26 +248,51 @@ def entities(text: str, words: Sequence[Word]) -> list[Entity]:
     return found
 
 
-def best_answer(logits: Floats, context: str, encoded: Encoded) -> Answer:
-    """`logits` [tokens, 2] (start, end) -> the span of `context` with the largest P(start) P(end).
+def fill_masks(logits: Floats, encoded: Encoded, tokenizer: Tokenizer) -> list[Mask]:
+    """`logits` [tokens, vocabulary] -> for every mask token of the text, in order, what may stand there."""
+    masks = []
+    for token in np.flatnonzero(encoded.ids == tokenizer.mask_id):
+        probabilities = _softmax(logits[token])
+        best = np.argsort(-probabilities, kind="stable")[:CANDIDATES]
+        start, end = encoded.offsets[token]
+        candidates = [Candidate(tokenizer.token(int(i)), int(i), float(probabilities[i])) for i in best]
+        masks.append(Mask(start, end, candidates))
+    return masks
 
-    Spans lie within the context and have at most `MAX_ANSWER_TOKENS` tokens.
+
+def choose(logits: Floats, choices: Sequence[str]) -> Choice:
+    """`logits` [choices] of one question -> the choice with the largest softmax."""
+    scores = _softmax(logits)
+    best = int(np.argmax(scores))
+    return Choice(best, choices[best], float(scores[best]), [float(score) for score in scores])
+
+
+def best_answer(windows: Sequence[Floats], context: str, encoded: Sequence[Encoded]) -> Answer:
+    """`windows`, each logits [tokens, 2] (start, end) -> the best span of `context`.
+
+    It is the one with the largest P(start) P(end) over the tokens of all windows, lies within one
+    window's part of the context, and has at most `MAX_ANSWER_TOKENS` tokens.
     """
-    inside = np.array([segment == 1 for segment in encoded.segments], bool)
+    lengths = [len(window) for window in windows]
+    inside = np.concatenate([np.array([s == 1 for s in item.segments], bool) for item in encoded])
+    first_tokens = np.cumsum([0, *lengths[:-1]])
     allowed = inside.copy()
-    allowed[0] = True
+    allowed[first_tokens] = True
+    logits = np.concatenate(windows)
     start, end = (_softmax(np.where(allowed, column, -np.inf)) for column in logits.T)
-    null = float(start[0] * end[0])
+    null = float((start[first_tokens] * end[first_tokens]).min())  # as SQuAD's evaluation takes it
     best, first, last = -1.0, 0, -1
+    window_ends = np.repeat(np.cumsum(lengths), lengths)
     for i in np.flatnonzero(inside):
-        stop = i + MAX_ANSWER_TOKENS
-        window = np.where(inside[i:stop], start[i] * end[i:stop], -1.0)
-        j = int(np.argmax(window))
-        if window[j] > best:
-            best, first, last = float(window[j]), int(i), int(i) + j
+        stop = min(i + MAX_ANSWER_TOKENS, window_ends[i])
+        products = np.where(inside[i:stop], start[i] * end[i:stop], -1.0)
+        j = int(np.argmax(products))
+        if products[j] > best:
+            best, first, last = float(products[j]), int(i), int(i) + j
     if last < 0:
         return Answer("", 0.0, 0, 0, null)
-    begin, finish = encoded.offsets[first][0], encoded.offsets[last][1]
+    offsets = [offset for item in encoded for offset in item.offsets]
+    begin, finish = offsets[first][0], offsets[last][1]
     return Answer(context[begin:finish], best, begin, finish, null)
 
 

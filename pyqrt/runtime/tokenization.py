@@ -16,6 +16,8 @@ from pyqrt.errors import ModelError
 
 Ids = npt.NDArray[np.int32]
 
+_MASK_TOKENS = ("[MASK]", "<mask>")
+
 
 class Encoded:
     """One text, or pair of texts, as tokens. Every property has one entry per token."""
@@ -107,6 +109,44 @@ class Tokenizer:
         """Number of a token of the vocabulary; None if it has none such."""
         number: int | None = self._whole.token_to_id(token)
         return number
+
+    def windows(self, texts: Sequence[str], pairs: Sequence[str], stride: int) -> list[list[Encoded]]:
+        """Every (text, pair) as the sequences it takes to see all of the pair.
+
+        The text is whole in each of them, and neighbours share `stride` tokens of the pair. Raises
+        ModelError where a text leaves less room than that, and as `encode` does.
+        """
+        for index, item in enumerate(zip(texts, pairs, strict=True)):
+            for part in item:
+                _check_text(index, part)
+        tokenizer = _load(self._json_text)
+        room = [
+            self.max_length - len(encoding)
+            for encoding in self._whole.encode_batch([(text, "") for text in texts])
+        ]
+        for index, left in enumerate(room):
+            if left <= stride:
+                raise ModelError(
+                    f"text {index} leaves {max(left, 0)} of the model's {self.max_length} tokens to its "
+                    f"context, stride is {stride}; shorten the text or lower the stride"
+                )
+        tokenizer.enable_truncation(self.max_length, stride=stride, strategy="only_second")
+        with _library_errors("fails"):
+            encodings = tokenizer.encode_batch(list(zip(texts, pairs, strict=True)))
+        return [[Encoded(part) for part in (encoding, *encoding.overflowing)] for encoding in encodings]
+
+    @property
+    def mask_id(self) -> int:
+        """Number of the mask token. Raises ModelError if there is none."""
+        for name in _MASK_TOKENS:
+            number = self._whole.token_to_id(name)
+            if number is not None:
+                return int(number)
+        raise ModelError(f"the tokenizer has no mask token ({' or '.join(_MASK_TOKENS)})")
+
+    def token(self, number: int) -> str:
+        """The text of a vocabulary entry, as it would be written within a text; "" if it has none."""
+        return str(self._whole.decode([number], skip_special_tokens=False))
 
     def _truncate(self) -> Any:
         if self._truncating is None:

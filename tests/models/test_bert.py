@@ -123,7 +123,7 @@ def test_without_effect(option, tmp_path):
             {"id2label": {"0": "a"}, "problem_type": "single_label_classification"},
             "'single_label' with one label",
         ),
-        ({"architectures": ["BertForMaskedLM"]}, r"architectures is \['BertForMaskedLM'\]; known: BertModel"),
+        ({"architectures": ["BertLMHeadModel"]}, r"architectures is \['BertLMHeadModel'\]; known: BertModel"),
         ({"architectures": ["RobertaModel"]}, "architectures"),
         ({"architectures": None}, "Name a task"),
         ({"architectures": []}, "Name a task"),

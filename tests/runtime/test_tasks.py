@@ -10,8 +10,18 @@ import numpy as np
 import pytest
 import small_model
 
+from pyqrt.errors import ModelError
 from pyqrt.runtime import Answer, Classification, Entity, Task, Word, entities, load
-from pyqrt.runtime.tasks import MAX_ANSWER_TOKENS, best_answer, classify, embeddings, label_words
+from pyqrt.runtime.tasks import (
+    MAX_ANSWER_TOKENS,
+    Choice,
+    best_answer,
+    choose,
+    classify,
+    embeddings,
+    fill_masks,
+    label_words,
+)
 from pyqrt.runtime.tokenization import Encoded, Tokenizer
 
 
@@ -56,13 +66,23 @@ def test_regression() -> None:
     assert classify(np.array([-2.5]), task) == Classification("score", -2.5, {"score": -2.5})
 
 
+WORDS = Task("token_classification", "x", ("O", "B-X", "B-Y"))
+
+
+def test_labels_of_words_may_be_independent() -> None:
+    task = Task("token_classification", "x", ("replaced",), "multi_label_classification")
+    logits = np.array([[9.0], [0.0], [-math.log(3.0)], [9.0]])
+    words = label_words(logits, "a b", encode("a b"), task)
+    assert [(w.label, w.score) for w in words] == [("replaced", 0.5), ("replaced", pytest.approx(0.25))]
+
+
 def test_words_take_the_label_of_their_first_token() -> None:
     text = "a  abc, Paris"
     encoded = encode(text)  # [CLS] a ab ##c , Paris [SEP]
     logits = np.full((7, 3), -9.0)
     for token, label in enumerate([2, 0, 1, 2, 0, 2, 1]):
         logits[token, label] = 9.0
-    words = label_words(logits, text, encoded, ("O", "B-X", "B-Y"))
+    words = label_words(logits, text, encoded, WORDS)
     assert [(w.text, w.label, w.start, w.end) for w in words] == [
         ("a", "O", 0, 1),
         ("abc", "B-X", 3, 6),
@@ -70,7 +90,7 @@ def test_words_take_the_label_of_their_first_token() -> None:
         ("Paris", "B-Y", 8, 13),
     ]
     assert all(text[w.start : w.end] == w.text and w.score == pytest.approx(1) for w in words)
-    assert label_words(logits[:2], "", encode(""), ("O", "B-X", "B-Y")) == []
+    assert label_words(logits[:2], "", encode(""), WORDS) == []
 
 
 def word(text: str, label: str, start: int, score: float = 1.0) -> Word:
@@ -120,7 +140,7 @@ def test_the_best_answer_is_the_best_span() -> None:
         start, end = (dict(zip(allowed, softmax(list(c[allowed])), strict=True)) for c in logits.T)
         spans = [(i, j) for i, j in product(inside, inside) if i <= j < i + MAX_ANSWER_TOKENS]
         i, j = max(spans, key=lambda span: start[span[0]] * end[span[1]])
-        answer = best_answer(logits, context, encoded)
+        answer = best_answer([logits], context, [encoded])
         begin, finish = encoded.offsets[i][0], encoded.offsets[j][1]
         assert (answer.text, answer.start, answer.end) == (context[begin:finish], begin, finish)
         assert answer.score == pytest.approx(start[i] * end[j])
@@ -131,13 +151,49 @@ def test_answers_come_from_the_context_only() -> None:
     encoded = encode("a b", "c")  # [CLS] a b [SEP] c [SEP]
     logits = np.zeros((6, 2))
     logits[[1, 2, 3, 5]] = 50
-    answer = best_answer(logits, "c", encoded)
+    answer = best_answer([logits], "c", [encoded])
     assert (answer.text, answer.start, answer.end) == ("c", 0, 1)
     assert answer.score == pytest.approx(0.25)
 
 
 def test_no_context() -> None:
-    assert best_answer(np.zeros((4, 2)), "", encode("a", "")) == Answer("", 0.0, 0, 0, 1.0)
+    assert best_answer([np.zeros((4, 2))], "", [encode("a", "")]) == Answer("", 0.0, 0, 0, 1.0)
+
+
+def test_a_long_context_is_seen_in_windows() -> None:
+    """The best span of all windows; none reaches from one into the next."""
+    tokenizer = Tokenizer(small_model.tokenizer_json(), 9)
+    context = "a b c a b c a b c Paris"
+    (windows,) = tokenizer.windows(["a b"], [context], 2)  # [CLS] a b [SEP], four tokens, [SEP]
+    assert [item.ids[4:-1].tolist() for item in windows] == [[4, 5, 6, 4], [6, 4, 5, 6], [5, 6, 4, 5], [4, 5, 6, 9]]
+    logits = [np.zeros((len(item), 2)) for item in windows]
+    logits[3][7] = 9.0
+    assert best_answer(logits, context, windows).text == "Paris"
+    logits[0][7, 0], logits[1][4, 1] = 30.0, 30.0  # a start and an end in different windows
+    assert len(best_answer(logits, context, windows).text) <= len("a b c a")
+    assert [len(group) for group in tokenizer.windows(["a", "a b"], ["b", context], 2)] == [1, 4]
+    with pytest.raises(ModelError, match="leaves 4 of the model's 9 tokens to its context, stride is 4"):
+        tokenizer.windows(["a b"], [context], 4)
+
+
+def test_the_best_choice() -> None:
+    choice = choose(np.array([0.0, math.log(3.0)]), ["a", "b"])
+    assert choice == Choice(1, "b", pytest.approx(0.75), [pytest.approx(0.25), pytest.approx(0.75)])
+
+
+def test_masks_are_filled() -> None:
+    tokenizer = Tokenizer(small_model.tokenizer_json().replace("[UNK]", "[MASK]"), 12)
+    (encoded,) = tokenizer.encode(["a [MASK] c"])
+    logits = np.zeros((5, 14))
+    logits[2, 5] = 2.0
+    (mask,) = fill_masks(logits, encoded, tokenizer)
+    assert (mask.start, mask.end, len(mask.candidates)) == (2, 8, 5)
+    best = mask.candidates[0]
+    assert (best.token, best.id) == ("b", 5)
+    assert best.score == pytest.approx(math.e**2 / (math.e**2 + 13))
+    assert fill_masks(np.zeros((3, 14)), encode("a"), tokenizer) == []
+    with pytest.raises(ModelError, match="no mask token"):
+        fill_masks(logits, encoded, Tokenizer(small_model.tokenizer_json(), 12))
 
 
 def test_tasks_end_to_end(folder: Path) -> None:
