@@ -219,6 +219,11 @@ def attention(
     *,
     zero_point: int = 0,
     polynomial: Polynomial = "minimax",
+    window: int | None = None,
+    relative_index: Array | None = None,
+    relative_bias: Array | None = None,
+    relative_key: Array | None = None,
+    relative_query: Array | None = None,
     variant: str | None = None,
 ) -> Array:
     """Fused attention over packed sequences, int8 [tokens, heads * d] (csrc/ops/attention/attention.h).
@@ -229,6 +234,10 @@ def attention(
     [2^13, 2^14) and output_exponent int32 in [-8, 16], where value scale / output scale =
     output_multiplier * 2^(output_exponent - 14). zero_point in [-127, 127]. polynomial: as softmax's.
     Tokens of no sequence get 0.
+
+    window: a token sees those at most so far away; None: all. relative_index: int32 [2 R + 1], the row of
+    the following tables for the distance i - j, clamped to [-R, R]; relative_bias: int32 [heads, rows],
+    below 2^28; relative_key, relative_query: int8 [rows, heads * d].
     """
     queries = matrix("query", query, np.int8)
     tokens, width = queries.shape
@@ -253,6 +262,9 @@ def attention(
     exponents = check_range(
         "output_exponent", vector("output_exponent", output_exponent, np.int32, heads), -8, 16
     )
+    index, rows, tables = _relative(
+        relative_index, relative_bias, relative_key, relative_query, heads, width
+    )
     output = np.zeros((tokens, width), np.int8)
     zero = integer("zero_point", zero_point, -_MAX_S8, _MAX_S8)
     _ops.attention(
@@ -265,10 +277,58 @@ def attention(
         exponents,
         zero,
         choice("polynomial", polynomial, POLYNOMIALS),
+        -1 if window is None else integer("window", window, 0, _MAX_LENGTH),
+        index,
+        *tables,
+        rows,
         output,
         variant,
     )
     return like(query, output)
+
+
+def _relative(
+    index: Array | None,
+    bias: Array | None,
+    key: Array | None,
+    query: Array | None,
+    heads: int,
+    width: int,
+) -> tuple[Any, int, tuple[Any, Any, Any]]:
+    """Attention's relative tables, checked, and the number of their rows; 0 without any."""
+    given = [table for table in (bias, key, query) if table is not None]
+    if index is None:
+        if given:
+            raise ModelError("relative tables need a relative_index")
+        return None, 0, (None, None, None)
+    indices = vector("relative_index", index, np.int32)
+    if len(indices) % 2 == 0 or not given:
+        raise ModelError(
+            f"relative_index has {len(indices)} entries and there are {len(given)} tables; needed are an odd "
+            "number, of distances -R to R, and a table"
+        )
+    biases = keys = queries = None
+    sizes = set()
+    if bias is not None:
+        biases = matrix("relative_bias", bias, np.int32, rows=heads)
+        check_range("relative_bias", biases, 1 - 2**28, 2**28 - 1)
+        biases = np.ascontiguousarray(biases)
+        sizes.add(biases.shape[1])
+    tables = []
+    for name, table in (("relative_key", key), ("relative_query", query)):
+        if table is not None:
+            checked = matrix(name, table, np.int8, width=width)
+            check_range(name, checked, -_MAX_S8, _MAX_S8)
+            sizes.add(checked.shape[0])
+            tables.append(np.ascontiguousarray(checked))
+        else:
+            tables.append(None)
+    keys, queries = tables
+    if len(sizes) != 1:
+        raise ModelError(f"relative tables have {sorted(sizes)} rows; all must have the same number")
+    rows = sizes.pop()
+    check_range("relative_index", indices, 0, rows - 1)
+    return indices, rows, (biases, keys, queries)
 
 
 def gelu(

@@ -112,7 +112,12 @@ void attention(const Matrix<const int8_t>& query, const Matrix<const int8_t>& ke
                const Vector<const uint32_t>& score_multiplier,
                const Vector<const int32_t>& output_multiplier,
                const Vector<const int32_t>& output_exponent, int zero_point,
-               const std::string& polynomial, Matrix<int8_t> output, const Variant& variant) {
+               const std::string& polynomial, int64_t window,
+               const std::optional<Vector<const int32_t>>& relative_index,
+               const std::optional<Matrix<const int32_t>>& relative_bias,
+               const std::optional<Matrix<const int8_t>>& relative_key,
+               const std::optional<Matrix<const int8_t>>& relative_query, int64_t relative_rows,
+               Matrix<int8_t> output, const Variant& variant) {
   AttentionArgs args;
   args.query = query.data();
   args.key = key.data();
@@ -128,6 +133,15 @@ void attention(const Matrix<const int8_t>& query, const Matrix<const int8_t>& ke
   args.output_exponent = output_exponent.data();
   args.zero_point = zero_point;
   args.exponential = *fixed::exp_polynomial(polynomial);
+  args.window = window;
+  args.relative_rows = relative_rows;
+  if (relative_index) {
+    args.relative_index = relative_index->data();
+    args.relative_reach = extent(*relative_index, 0) / 2;
+  }
+  if (relative_bias) args.relative_bias = relative_bias->data();
+  if (relative_key) args.relative_key = relative_key->data();
+  if (relative_query) args.relative_query = relative_query->data();
   args.output = output.data();
   args.output_stride = output.stride(0);
   const int64_t sequences = extent(offsets, 0) - 1;
@@ -137,7 +151,7 @@ void attention(const Matrix<const int8_t>& query, const Matrix<const int8_t>& ke
   }
   AttentionKernel* kernel = choose("attention", kAttentionKernels, variant);
   const nb::gil_scoped_release release;
-  const Scratch scratch(attention_scratch_bytes(longest, args.head_dim));
+  const Scratch scratch(attention_scratch_bytes(longest, args.head_dim, relative_rows));
   kernel(args, Range{0, sequences * args.heads}, longest, scratch.get());
 }
 
@@ -367,7 +381,9 @@ void register_kernels(nb::module_& module) {
   module.def("attention", &attention, array("query"), array("key"), array("value"),
              array("offsets"), array("score_multiplier"), array("output_multiplier"),
              array("output_exponent"), nb::arg("zero_point"), nb::arg("polynomial"),
-             array("output"), nb::arg("variant") = nb::none());
+             nb::arg("window"), array("relative_index").none(), array("relative_bias").none(),
+             array("relative_key").none(), array("relative_query").none(),
+             nb::arg("relative_rows"), array("output"), nb::arg("variant") = nb::none());
   module.def("softmax", &softmax, array("score"), nb::arg("multiplier"), nb::arg("polynomial"),
              array("high"), array("low"), array("sum"), nb::arg("variant") = nb::none());
   module.def("gelu", &gelu, array("input"), array("multiplier"), nb::arg("shift"),

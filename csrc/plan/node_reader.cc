@@ -57,6 +57,11 @@ int64_t NodeReader::integer(const std::string& key, int64_t low, int64_t high) c
   return value;
 }
 
+int64_t NodeReader::integer(const std::string& key, int64_t low, int64_t high,
+                            int64_t otherwise) const {
+  return spec_.attributes.count(key) != 0 ? integer(key, low, high) : otherwise;
+}
+
 std::string NodeReader::text(const std::string& key) const {
   read_.insert(key);
   const auto found = spec_.attributes.find(key);

@@ -19,8 +19,9 @@ class NodeReader {
   Isa isa() const { return isa_; }
   const Limits& limits() const { return program_.limits; }
 
-  // Attributes.
+  // Attributes. `otherwise` stands for one that is not there.
   int64_t integer(const std::string& key, int64_t low, int64_t high) const;
+  int64_t integer(const std::string& key, int64_t low, int64_t high, int64_t otherwise) const;
   std::string text(const std::string& key) const;
   // The polynomial that the optional attribute "polynomial" names in `find`; without it "minimax".
   template <class Polynomial>

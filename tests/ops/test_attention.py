@@ -66,6 +66,72 @@ def test_head_dims(head_dim: int) -> None:
     check_case(make_case(3, [16], 2, head_dim, extreme=True))
 
 
+def relative(case: Case, heads: int, rows: int, reach: int, terms: str) -> Case:
+    """The case with random relative tables: b(ias), k(eys), q(ueries)."""
+    rng = np.random.default_rng([rows, reach])
+    width = case["query"].shape[1]
+    tables = {
+        "b": ("relative_bias", rng.integers(-(2**17), 2**17, (heads, rows)).astype(np.int32)),
+        "k": ("relative_key", random_s8(rng, rows, width)),
+        "q": ("relative_query", random_s8(rng, rows, width)),
+    }
+    index = rng.integers(0, rows, 2 * reach + 1).astype(np.int32)
+    return case | {"relative_index": index} | dict(tables[term] for term in terms)
+
+
+@pytest.mark.parametrize("terms", ["b", "k", "q", "kq", "bkq"])
+@pytest.mark.parametrize(("rows", "reach"), [(1, 0), (7, 3), (33, 40), (64, 200)])
+def test_relative_positions(terms: str, rows: int, reach: int) -> None:
+    for length, head_dim in ((1, 4), (17, 13), (50, 32), (130, 64)):
+        case = make_case(20, [length, 3], 2, head_dim)
+        check_case(relative(case, 2, rows, reach, terms))
+
+
+def test_extreme_relative_positions() -> None:
+    case = relative(make_case(21, [40], 1, 64, extreme=True), 1, 20, 11, "bkq")
+    for name in ("relative_key", "relative_query"):
+        case[name] = np.where(case[name] < 0, -127, 127).astype(np.int8)
+    for bias in (2**28 - 1, 1 - 2**28):
+        case["relative_bias"] = np.full((1, 20), bias, np.int32)
+        case["relative_bias"][0, ::3] *= -1
+        check_case(case)
+        check_case(case | {"score_multiplier": np.array([1], np.int32)})
+
+
+@pytest.mark.parametrize("window", [0, 1, 5, 15, 16, 17, 64, 5000])
+def test_windows(window: int) -> None:
+    for length, head_dim in ((1, 4), (16, 16), (35, 13), (130, 32), (300, 64)):
+        case = make_case(22, [length, 5], 2, head_dim) | {"window": window}
+        check_case(case)
+    check_case(relative(case, 2, 9, 30, "bkq"))
+
+
+def test_long_windows_and_one_that_is_cut_in_chunks() -> None:
+    for length, window in ((2100, 40), (2100, 1500)):
+        check_case(make_case(23, [length], 1, 8) | {"window": window})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"relative_index": None}, "need a relative_index"),
+        ({"relative_index": np.zeros(4, np.int32)}, "odd number"),
+        ({"relative_index": np.full(7, 5, np.int32)}, "relative_index"),
+        ({"relative_index": np.full(7, -1, np.int32)}, "relative_index"),
+        ({"relative_bias": np.full((2, 5), 2**28, np.int32)}, "relative_bias"),
+        ({"relative_bias": np.zeros((2, 6), np.int32)}, "must have the same number"),
+        ({"relative_bias": np.zeros((3, 5), np.int32)}, "relative_bias"),
+        ({"relative_key": np.full((5, 8), -128, np.int8)}, "relative_key"),
+        ({"relative_query": np.zeros((5, 9), np.int8)}, "relative_query"),
+        ({"window": -1}, "window"),
+    ],
+)
+def test_bad_relative_tables(change: Case, message: str) -> None:
+    case = relative(make_case(24, [6], 2, 4), 2, 5, 3, "bkq")
+    with pytest.raises(ModelError, match=message):
+        ops.attention(**case | change)
+
+
 @pytest.mark.parametrize("lengths", [[5, 1, 17, 64], [0, 3, 0, 0, 2, 0], [0], [16] * 9, [1] * 40])
 def test_packed(lengths: list[int]) -> None:
     check_case(make_case(4, lengths, 3, 16))

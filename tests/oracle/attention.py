@@ -46,6 +46,11 @@ def attention(
     *,
     zero_point: int = 0,
     polynomial: str = "minimax",
+    window: int | None = None,
+    relative_index: ArrayLike | None = None,
+    relative_bias: NDArray[np.int32] | None = None,
+    relative_key: NDArray[np.int8] | None = None,
+    relative_query: NDArray[np.int8] | None = None,
 ) -> NDArray[np.int8]:
     """[tokens, heads * head_dim] context of packed sequences; rows of no sequence stay 0."""
     for name, array in (("query", query), ("key", key), ("value", value)):
@@ -58,14 +63,45 @@ def attention(
     for begin, end in pairwise(edges):
         for head in range(heads if end > begin else 0):
             part = (slice(begin, end), slice(head * d, head * d + d))
-            scores = budget("S", Exact(query[part]).matmul(Exact(key[part].T)), 25)
-            p, total = softmax.probabilities(scores, int(score_scale[head]), polynomial)
+            scores = Exact(query[part]).matmul(Exact(key[part].T))
+            distance = np.arange(end - begin)[:, None] - np.arange(end - begin)[None, :]
+            if relative_index is not None:
+                reach = len(np.ravel(relative_index)) // 2
+                table = np.ravel(relative_index)[np.clip(distance, -reach, reach) + reach]
+                columns = slice(head * d, head * d + d)
+                if relative_bias is not None:
+                    within("relative bias", Exact(relative_bias), Interval.symmetric(2**28 - 1))
+                    scores = scores + Exact(relative_bias[head][table])
+                if relative_key is not None:
+                    products = Exact(query[part]).matmul(Exact(relative_key[:, columns].T))
+                    scores = scores + Exact(np.take_along_axis(products.values, table, 1))
+                if relative_query is not None:
+                    products = Exact(key[part]).matmul(Exact(relative_query[:, columns].T))
+                    scores = scores + Exact(np.take_along_axis(products.values, table.T, 1).T)
+            budget("S", scores, 30)
+            p, total = _probabilities(scores, distance, window, int(score_scale[head]), polynomial)
             a = budget("A", p.matmul(Exact(value[part])), 39)
             rows = [reciprocal(int(row)) for row in total.values]
             b, e, rho = (Exact(np.array(column)[:, None]) for column in zip(*rows, strict=True))
             result: Exact = divide(a, b, e, rho, int(scale[head]), int(exponent[head]), zero_point)
             output[part] = result.to(np.int8)
     return output
+
+
+def _probabilities(
+    scores: Exact, distance: NDArray[np.int64], window: int | None, multiplier: int, polynomial: str
+) -> tuple[Exact, Exact]:
+    """P [n, n], 0 where a token does not see another, and the row sums [n]."""
+    if window is None:
+        p, total = softmax.probabilities(scores, multiplier, polynomial)
+        return p, total
+    p_rows = np.zeros(distance.shape, np.int64)
+    totals = []
+    for i, seen in enumerate(np.abs(distance) <= window):
+        p, total = softmax.probabilities(Exact(scores.values[i : i + 1, seen]), multiplier, polynomial)
+        p_rows[i, seen] = p.values[0]
+        totals.append(int(total.values[0]))
+    return Exact(p_rows), Exact(np.array(totals))
 
 
 def worst_case(
@@ -77,13 +113,17 @@ def worst_case(
     *,
     zero_point: int = 0,
     polynomial: str = "minimax",
+    relative_bias: NDArray[np.int32] | None = None,
+    **tables: Any,
 ) -> Ledger:
     """The range of every intermediate over all queries, keys, values and lengths up to the limit.
 
     A row sum L bounds its own A by 127 L, so the last steps are proven bit length by bit length.
     """
     with record() as proven:
-        scores = budget("S", INT8_VALUES * INT8_VALUES * head_dim, 25)
+        products = 1 + sum(tables.get(name) is not None for name in ("relative_key", "relative_query"))
+        bias = Interval.symmetric(0 if relative_bias is None else int(np.abs(relative_bias).max()))
+        scores = budget("S", INT8_VALUES * INT8_VALUES * head_dim * products + bias, 30)
         columns: list[Any] = list(map(np.ravel, (score_multiplier, output_multiplier, output_exponent)))
         for c, m, x in sorted({tuple(map(int, row)) for row in zip(*columns, strict=True)}):
             total = softmax.worst_case(max_length, c, scores.high, polynomial=polynomial)["sum"]

@@ -73,10 +73,21 @@ class _Node:
     def attention(self) -> dict[str, Any]:
         heads = self.integer("num_heads")
         roles = ("score_multiplier", "output_multiplier", "output_exponent")
-        return {role: self.array(role, heads) for role in roles} | {
+        keywords: dict[str, Any] = {role: self.array(role, heads) for role in roles} | {
             "zero_point": self.integer("zero_point"),
             "polynomial": self.polynomial(),
         }
+        if "window" in self.node.attributes:
+            keywords["window"] = self.integer("window")
+        if self.has("relative_index"):
+            rows = self.integer("relative_rows")
+            keywords["relative_index"] = self.array("relative_index", 2 * self.integer("relative_reach") + 1)
+            if self.has("relative_bias"):
+                keywords["relative_bias"] = self.array("relative_bias", heads * rows).reshape(heads, rows)
+            keywords |= {
+                role: self.array(role, rows) for role in ("relative_key", "relative_query") if self.has(role)
+            }
+        return keywords
 
     def polynomial(self) -> str:
         return str(self.node.attributes.get("polynomial", "minimax"))
@@ -134,7 +145,7 @@ def _linear(node: _Node, inputs: list[Array], batch: _Batch) -> list[Array]:
 
 
 def _attention(node: _Node, inputs: list[Array], batch: _Batch) -> list[Array]:
-    query, key, value = np.split(inputs[0], 3, axis=1)
+    query, key, value = np.split(np.concatenate(inputs, axis=1), 3, axis=1)
     return [attention.attention(query, key, value, batch.offsets, **node.attention())]
 
 

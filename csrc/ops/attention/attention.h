@@ -5,18 +5,25 @@
 //
 // Integers, per sequence and head h (d = head_dim, n = length of the sequence):
 //   S_ij = sum_c q[i,c] * k[j,c]                                 int32, exact
+//        + sum_c q[i,c] * relative_key[t,c] + sum_c k[j,c] * relative_query[t,c]
+//        + relative_bias[h,t],   t = relative_index[clamp(i - j, -R, R) + R]
+//     the last three terms each only if its table is there: relative positions, as a bias on the
+//     scores (Raffel et al. 2020, arXiv 1910.10683) or disentangled (He et al. 2021, arXiv 2006.03654)
 //   P, L = softmax of row i with multiplier score_multiplier[h] and `exponential` (softmax.h)
 //   A_ic = sum_j P_ij * v[j,c] = 128 * sum_j high_ij v[j,c] + sum_j low_ij v[j,c]     exact
 //   b = bit_length(L_i);  e = max(0, b - 24)
 //   L' = b >= 16 ? L_i >> (b - 16) : L_i << (16 - b);  rho = (2^32 - 1) / L'      (floor)
 //   out_ic = sat8( rshr64((A_ic >> e) * (rho * output_multiplier[h]),
 //                         b + 30 - output_exponent[h] - e) + zero_point )
+// With a window w (not negative) token i sees the tokens j with |i - j| <= w only: maximum, L and A
+// run over these.
 // scale_v / scale_out = output_multiplier * 2^(output_exponent - 14).
 // q, k, v are symmetric (no zero point); a constant vector added to every key changes nothing,
 // and one added to every value passes through, so both may be centred by the file's biases.
 // Whole rows, two passes: bytes do not depend on tiling, batch, neighbours or threads.
 //
-// Ranges: q, k, v in [-127, 127]; d in [1, 1024]; n in [0, 65536]; |S| <= 127 * 127 * d < 2^24;
+// Ranges: q, k, v in [-127, 127]; d in [1, 1024]; n in [0, 65536]; 127 * 127 * d < 2^24;
+//   |relative_bias| < 2^28, so |S| < 2^29; R in [0, 65536], t in [0, relative_rows), at most 65536;
 //   |A| <= 127 * L < 2^38, |A >> e| < 2^31, rho * output_multiplier < 2^31: the product fits int64
 //   output_multiplier in [2^13, 2^14), output_exponent in [-8, 16], zero_point in [-127, 127]
 //
@@ -51,6 +58,14 @@ struct AttentionArgs {
   int32_t zero_point = 0;
   fixed::ExpPolynomial exponential = fixed::kExpMinimax;
 
+  int64_t window = -1;                      // negative: none
+  const int32_t* relative_index = nullptr;  // [2 R + 1]; null: no relative terms
+  int64_t relative_reach = 0;               // R
+  int64_t relative_rows = 0;
+  const int32_t* relative_bias = nullptr;   // [heads, relative_rows] or null
+  const int8_t* relative_key = nullptr;     // [relative_rows, heads * d], dense, or null
+  const int8_t* relative_query = nullptr;   // the same
+
   int8_t* output = nullptr;
   int64_t output_stride = 0;
 };
@@ -61,12 +76,18 @@ inline constexpr int kAttentionMaxExponent = 16;
 inline constexpr int64_t kAttentionQueryTile = 16;  // query rows whose scores live in L1 together
 
 // Scratch memory a call needs, in bytes, 64-byte aligned, one per thread: keys and values of one
-// head repacked (up to two bytes an element), one query tile of rows of scores and planes.
-constexpr std::size_t attention_scratch_bytes(int64_t max_length, int64_t head_dim) {
+// head repacked (up to two bytes an element), one query tile of rows of scores and planes. Relative
+// terms (relative_rows > 0): table rows and biases by distance, the relative keys repacked, their
+// products with a query tile, the relative queries' with all keys.
+constexpr std::size_t attention_scratch_bytes(int64_t max_length, int64_t head_dim,
+                                              int64_t relative_rows = 0) {
   const int64_t length = round_up(max_length, 64);
   const int64_t dim = round_up(head_dim, 64);
+  const int64_t rows = round_up(relative_rows, 64);
+  const int64_t relative =
+      rows == 0 ? 0 : 16 * length + 2 * rows * dim + 4 * rows * (kAttentionQueryTile + length);
   return static_cast<std::size_t>(4 * length * dim +  // K and V
-                                  kAttentionQueryTile * (length * 6 + dim * 16) + 4096);
+                                  kAttentionQueryTile * (length * 6 + dim * 16) + 4096 + relative);
 }
 
 // An item is a (sequence, head) pair: item = sequence * heads + head. Computes the given items.

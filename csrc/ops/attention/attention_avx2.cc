@@ -34,6 +34,7 @@ struct Avx2 {
   using Key = int16_t;    // [ceil(n/16)][ceil(d/2)][16][2]
   using Value = int16_t;  // [ceil(d/16)][ceil(n/2)][16][2]
   static constexpr int64_t kGroup = 2;
+  static constexpr int32_t kKeyOffset = 0;
   static constexpr int64_t kRows = 4;                // queries of a register tile
   static constexpr int64_t kStep = kBlock * kGroup;  // elements of a block of one group
 

@@ -28,6 +28,7 @@ struct Vnni {
   using Key = uint8_t;   // [ceil(n/16)][ceil(d/4)][16][4]
   using Value = int8_t;  // [ceil(n/4)][ceil(d/16)][16][4]
   static constexpr int64_t kGroup = 4;
+  static constexpr int32_t kKeyOffset = 128;
 
   static void softmax(const SoftmaxArgs& args, Range rows) { softmax_avx512vnni(args, rows); }
 

@@ -3,6 +3,8 @@
 //
 //   Key, Value, Query              element types of the packed operands
 //   kGroup                         elements that one lane of its dot product adds up
+//   kKeyOffset                     what is added to packed keys: scores of query q are higher by
+//                                  kKeyOffset * sum(q)
 //   softmax                        the softmax of the same instruction set
 //   pack_queries(from, stride, rows, d, to)    [rows][round_up(d, kGroup)], kBlock more of slack
 //   pack_keys, pack_values(from, stride, n, d, to)    in the layout the variant likes
@@ -65,6 +67,122 @@ class Scratch {
   uint8_t* next_;
 };
 
+// The terms of S that depend on i - j, for one head of one sequence.
+template <class Isa>
+class Relative {
+ public:
+  // keys: the packed keys of the sequence. Takes its share of the scratch memory.
+  Relative(const AttentionArgs& args, int64_t head, int64_t n, const typename Isa::Key* keys,
+           Scratch& memory)
+      : n_(n), d_(args.head_dim) {
+    if (args.relative_index == nullptr) return;
+    const int64_t d = d_;
+    const int64_t width = args.heads * d;
+    slot_ = memory.take<int32_t>(2 * n);
+    int64_t last = 0;
+    first_ = args.relative_rows;
+    const auto row_at = [&](int64_t p) {  // p = j - i + n - 1
+      const int64_t reach = args.relative_reach;
+      return int64_t{args.relative_index[std::clamp(n - 1 - p, -reach, reach) + reach]};
+    };
+    for (int64_t p = 0; p < 2 * n - 1; ++p) {
+      first_ = std::min(first_, row_at(p));
+      last = std::max(last, row_at(p));
+    }
+    rows_ = last + 1 - first_;
+    stride_ = round_up(rows_, kBlock);
+    for (int64_t p = 0; p < 2 * n - 1; ++p) slot_[p] = static_cast<int32_t>(row_at(p) - first_);
+    if (args.relative_bias != nullptr) {
+      bias_ = memory.take<int32_t>(2 * n);
+      const int32_t* bias = args.relative_bias + head * args.relative_rows + first_;
+      for (int64_t p = 0; p < 2 * n - 1; ++p) bias_[p] = bias[slot_[p]];
+    }
+    if (args.relative_key != nullptr) {
+      keys_ = memory.take<typename Isa::Key>(stride_ * round_up(d, Isa::kGroup));
+      Isa::pack_keys(args.relative_key + first_ * width + head * d, width, rows_, d, keys_);
+      by_query_ = memory.take<int32_t>(kTile * stride_);
+    }
+    if (args.relative_query != nullptr) {
+      key_stride_ = round_up(n, kBlock);
+      by_key_ = memory.take<int32_t>(round_up(rows_, kTile) * key_stride_);
+      multiply_keys(args.relative_query + first_ * width + head * d, width, keys, memory);
+    }
+  }
+
+  // Adds the terms of queries [row, row + rows) and keys [from.begin, from.end) to their scores,
+  // of which `score` holds key 0.
+  void add(const typename Isa::Query* queries, int64_t row, int64_t rows, Range from,
+           int32_t* score, int64_t stride) const {
+    if (slot_ == nullptr) return;
+    if (keys_ != nullptr) Isa::score(queries, keys_, rows, rows_, d_, by_query_, stride_);
+    for (int64_t i = 0; i < rows; ++i) {
+      int32_t* to = score + i * stride;
+      const int64_t shift = n_ - 1 - (row + i);
+      const int32_t* slot = slot_ + shift;
+      if (bias_ != nullptr) {
+        for (int64_t j = from.begin; j < from.end; ++j) to[j] += bias_[shift + j];
+      }
+      if (keys_ != nullptr) {
+        const int32_t* products = by_query_ + i * stride_;
+        for (int64_t j = from.begin; j < from.end; ++j) to[j] += products[slot[j]];
+      }
+      if (by_key_ != nullptr) {
+        for (int64_t j = from.begin; j < from.end; ++j) to[j] += by_key_[slot[j] * key_stride_ + j];
+      }
+    }
+  }
+
+ private:
+  // by_key_[t][j] = k_j * relative_query_t, the offset of packed keys taken off again.
+  void multiply_keys(const int8_t* rows, int64_t width, const typename Isa::Key* keys,
+                     Scratch memory) {
+    auto* packed = memory.take<typename Isa::Query>(kTile * round_up(d_, Isa::kGroup) + kBlock);
+    for (int64_t t = 0; t < rows_; t += kTile) {
+      const int64_t count = std::min(kTile, rows_ - t);
+      Isa::pack_queries(rows + t * width, width, count, d_, packed);
+      int32_t* to = by_key_ + t * key_stride_;
+      Isa::score(packed, keys, count, n_, d_, to, key_stride_);
+      for (int64_t i = 0; i < count && Isa::kKeyOffset != 0; ++i) {
+        int32_t sum = 0;
+        for (int64_t c = 0; c < d_; ++c) sum += rows[(t + i) * width + c];
+        for (int64_t j = 0; j < n_; ++j) to[i * key_stride_ + j] -= Isa::kKeyOffset * sum;
+      }
+    }
+  }
+
+  int64_t n_;
+  int64_t d_;
+  int64_t first_ = 0;  // of the table's rows that occur, of which there are rows_
+  int64_t rows_ = 0;
+  int64_t stride_ = 0;
+  int64_t key_stride_ = 0;
+  int32_t* slot_ = nullptr;  // table row less first_, by j - i + n - 1
+  int32_t* bias_ = nullptr;  // the same way
+  typename Isa::Key* keys_ = nullptr;
+  int32_t* by_query_ = nullptr;  // [kTile][stride_]
+  int32_t* by_key_ = nullptr;    // [rows_][key_stride_]
+};
+
+// Probabilities of rows that each see their own keys; nothing of the others in `seen`.
+template <class Isa>
+void softmax_in_window(SoftmaxArgs args, int64_t row, int64_t rows, int64_t n, int64_t window,
+                       Range seen) {
+  const auto bytes = static_cast<std::size_t>(round_up(seen.size(), Isa::kGroup));
+  for (int64_t i = 0; i < rows; ++i) {
+    const int64_t begin = std::max<int64_t>(0, row + i - window);
+    const int64_t start = i * args.plane_stride;
+    std::memset(args.high + start + seen.begin, 0, bytes);
+    std::memset(args.low + start + seen.begin, 0, bytes);
+    SoftmaxArgs own = args;
+    own.n = std::min(n, row + i + window + 1) - begin;
+    own.score = args.score + i * args.score_stride + begin;
+    own.high = args.high + start + begin;
+    own.low = args.low + start + begin;
+    own.sum = args.sum + i;
+    Isa::softmax(own, {0, 1});
+  }
+}
+
 template <class Isa>
 void attend(const AttentionArgs& args, int64_t item, void* scratch) {
   const int64_t head = item % args.heads;
@@ -107,18 +225,32 @@ void attend(const AttentionArgs& args, int64_t item, void* scratch) {
   softmax.plane_stride = stride;
   softmax.sum = sum;
 
+  const Relative<Isa> relative(args, head, n, keys, memory);
+  const int64_t key_block = kBlock * round_up(d, Isa::kGroup);
+  const int64_t window = args.window < 0 ? n : args.window;
+
   for (int64_t row = 0; row < n; row += kTile) {
     const int64_t rows = std::min(kTile, n - row);
+    // the keys that some row of the tile sees, from a whole block on
+    const Range seen{std::max<int64_t>(0, row - window) / kBlock * kBlock,
+                     std::min(n, row + rows + window)};
     Isa::pack_queries(args.query + (first + row) * args.query_stride + head * d, args.query_stride,
                       rows, d, queries);
-    Isa::score(queries, keys, rows, n, d, score, stride);
-    Isa::softmax(softmax, {0, rows});
+    Isa::score(queries, keys + seen.begin / kBlock * key_block, rows, seen.size(), d,
+               score + seen.begin, stride);
+    relative.add(queries, row, rows, seen, score, stride);
+    if (window >= n) {
+      Isa::softmax(softmax, {0, rows});
+    } else {
+      softmax_in_window<Isa>(softmax, row, rows, n, window, seen);
+    }
 
-    if (n > kKeyChunk) std::fill(total, total + rows * columns, 0);
-    for (int64_t key = 0; key < n; key += kKeyChunk) {
-      const Range chunk{key, std::min(key + kKeyChunk, n)};
+    const bool chunks = seen.size() > kKeyChunk;
+    if (chunks) std::fill(total, total + rows * columns, 0);
+    for (int64_t key = seen.begin; key < seen.end; key += kKeyChunk) {
+      const Range chunk{key, std::min(key + kKeyChunk, seen.end)};
       Isa::mix({high, low, stride}, values, rows, chunk, n, d, mixed);
-      if (n > kKeyChunk) {
+      if (chunks) {
         for (int64_t c = 0; c < rows * columns; ++c) total[c] += mixed[c];
       }
     }
@@ -128,7 +260,7 @@ void attend(const AttentionArgs& args, int64_t item, void* scratch) {
       const RowScale scale =
           row_scale(sum[i], args.output_multiplier[head], args.output_exponent[head]);
       int32_t* a = mixed + i * columns;
-      if (n > kKeyChunk) {
+      if (chunks) {
         const int64_t* exact = total + i * columns;
         for (int64_t c = 0; c < d; ++c) a[c] = static_cast<int32_t>(exact[c] >> scale.drop);
       }

@@ -13,14 +13,19 @@ class Attention final : public Node {
  public:
   explicit Attention(const NodeReader& reader)
       : kernel_(select_kernel(kAttentionKernels, reader.isa())) {
-    reader.expect_buffers(1, 1);
+    reader.expect_buffers(reader.inputs() == 2 ? 2 : 1, 1);
     args_.heads = reader.integer("num_heads", 1, 4096);
     args_.head_dim = reader.integer("head_dim", 1, kAttentionMaxHeadDim);
     width_ = args_.heads * args_.head_dim;
     input_ = reader.input(0);
     output_ = reader.output(0);
+    if (reader.inputs() == 2) {
+      values_ = reader.input(1);
+      reader.expect_buffer(reader.input_spec(1), "the values", DataType::kS8, Rows::kTokens,
+                           width_);
+    }
     reader.expect_buffer(reader.input_spec(0), "the input", DataType::kS8, Rows::kTokens,
-                         3 * width_);
+                         (values_ < 0 ? 3 : 2) * width_);
     reader.expect_buffer(reader.output_spec(0), "the output", DataType::kS8, Rows::kTokens, width_);
     args_.zero_point =
         static_cast<int32_t>(reader.integer("zero_point", -fixed::kMaxS8, fixed::kMaxS8));
@@ -32,6 +37,8 @@ class Attention final : public Node {
     args_.output_exponent = reader.array32("output_exponent", args_.heads, kAttentionMinExponent,
                                            kAttentionMaxExponent);
     args_.exponential = reader.polynomial(fixed::exp_polynomial);
+    args_.window = reader.integer("window", 0, 65536, -1);
+    if (reader.has("relative_index")) read_relative(reader);
     // The widest integer is the combined context sum A >> e times the reciprocal: 62 bits of 64.
     report.variant = kernel_.isa;
     report.budget_bits = 64;
@@ -47,8 +54,10 @@ class Attention final : public Node {
     const BufferView& input = context.buffers[input_];
     args.query = input.as<const int8_t>();
     args.key = args.query + width_;
-    args.value = args.key + width_;
-    args.query_stride = args.key_stride = args.value_stride = input.stride;
+    const BufferView& values = context.buffers[values_ < 0 ? input_ : values_];
+    args.value = values_ < 0 ? args.key + width_ : values.as<const int8_t>();
+    args.query_stride = args.key_stride = input.stride;
+    args.value_stride = values.stride;
     args.offsets = context.batch.offsets;
     args.output = context.buffers[output_].as<int8_t>();
     args.output_stride = context.buffers[output_].stride;
@@ -56,14 +65,43 @@ class Attention final : public Node {
   }
 
   std::size_t scratch_bytes(int64_t max_length) const override {
-    return attention_scratch_bytes(max_length, args_.head_dim);
+    return attention_scratch_bytes(max_length, args_.head_dim, args_.relative_rows);
+  }
+
+  void verify() const override {
+    for (const int8_t* table : {args_.relative_key, args_.relative_query}) {
+      for (int64_t i = 0; table != nullptr && i < args_.relative_rows * width_; ++i) {
+        if (table[i] < -fixed::kMaxS8) throw Error("a relative table holds -128, outside [-127, 127]");
+      }
+    }
   }
 
  private:
+  void read_relative(const NodeReader& reader) {
+    args_.relative_rows = reader.integer("relative_rows", 1, 65536);
+    args_.relative_reach = reader.integer("relative_reach", 0, 65536);
+    args_.relative_index = reader.array32("relative_index", 2 * args_.relative_reach + 1, 0,
+                                          args_.relative_rows - 1);
+    if (reader.has("relative_bias")) {
+      constexpr int64_t kMaxBias = (int64_t{1} << 28) - 1;
+      args_.relative_bias =
+          reader.array32("relative_bias", args_.heads * args_.relative_rows, -kMaxBias, kMaxBias);
+    }
+    if (reader.has("relative_key")) {
+      args_.relative_key = reader.table("relative_key", args_.relative_rows, width_);
+      report.weight_bytes += args_.relative_rows * width_;
+    }
+    if (reader.has("relative_query")) {
+      args_.relative_query = reader.table("relative_query", args_.relative_rows, width_);
+      report.weight_bytes += args_.relative_rows * width_;
+    }
+  }
+
   const Kernel<AttentionKernel>& kernel_;
   AttentionArgs args_;
   int64_t width_ = 0;
   int input_ = -1;
+  int values_ = -1;  // of their own, or beside queries and keys
   int output_ = -1;
 };
 
