@@ -18,6 +18,8 @@ from golden_hashes import DEMO_SCALES, HASHES, Built, build_hashes, demo_program
 from pyqrt.data import calibration_texts  # noqa: E402
 from pyqrt.quantize.checkpoint import load_checkpoint  # noqa: E402
 from pyqrt.quantize.choose import choose_scales  # noqa: E402
+from pyqrt.quantize.recipe import read_recipe  # noqa: E402
+from pyqrt.quantize.statistics import channel_statistics  # noqa: E402
 from pyqrt.quantize.texts import Encoded, pack  # noqa: E402
 from pyqrt.runtime.tokenization import Tokenizer  # noqa: E402
 from tiny_encoders import tiny_configurations, tiny_program  # noqa: E402
@@ -30,7 +32,9 @@ def calibrate(checkpoint: Path) -> None:
     tokenizer = Tokenizer(files.tokenizer_json, encoder.config.max_length)
     encoded = tokenizer.encode(calibration_texts(), truncate=True)
     sequences = [Encoded(e.ids.tolist(), e.types.tolist()) for e in encoded]
-    choose_scales(encoder, lambda: pack(sequences)).save(DEMO_SCALES)
+    statistics = channel_statistics(encoder, pack(sequences))
+    scales = choose_scales(encoder, statistics, lambda: pack(sequences), read_recipe("plain"))
+    scales.save(DEMO_SCALES)
 
 
 def hashes(built: Built) -> dict[str, str]:

@@ -22,14 +22,6 @@ class TaskName(str, Enum):
     MULTIPLE_CHOICE = "multiple_choice"
 
 
-class Observer(str, Enum):
-    """How the range of an activation is taken from what calibration saw."""
-
-    MINMAX = "minmax"
-    PERCENTILE = "percentile"
-    MSE = "mse"
-
-
 def quantize(
     checkpoint: Annotated[
         Path, typer.Argument(metavar="CHECKPOINT_DIR", help="Hugging Face checkpoint folder.")
@@ -49,7 +41,9 @@ def quantize(
         float | None, typer.Option(help="Least agreement with the float model; below, no file.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write the file even below the gate.")] = False,
-    observer: Annotated[Observer, typer.Option(help="How activation ranges are chosen.")] = Observer.MINMAX,
+    recipe: Annotated[
+        str, typer.Option(metavar="NAME|FILE.toml", help="default, speed or plain, or a file like theirs.")
+    ] = "default",
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON, no progress.")] = False,
 ) -> None:
@@ -64,7 +58,7 @@ def quantize(
         max_length=max_length,
         gate=gate,
         force=force,
-        observer=observer.value,
+        recipe=recipe,
         seed=seed,
         progress=not as_json,
     )

@@ -17,9 +17,11 @@ from pyqrt.nn.config import Head, Problem
 from pyqrt.nn.config import Task as TaskName
 from pyqrt.progress import Progress, progress_bars, silent
 from pyqrt.quantize.checkpoint import Checkpoint, load_checkpoint
-from pyqrt.quantize.choose import OBSERVERS, Observer, choose_scales
+from pyqrt.quantize.choose import choose_scales
 from pyqrt.quantize.gate import DEFAULT_GATES, Comparison, check, compare, float_outputs, integer_outputs
-from pyqrt.quantize.statistics import PackedBatch
+from pyqrt.quantize.recipe import Recipe, read_recipe
+from pyqrt.quantize.round_weights import round_weights
+from pyqrt.quantize.statistics import PackedBatch, channel_statistics
 from pyqrt.quantize.texts import Encoded, Example, pack, random_sequences, read_examples, sample
 from pyqrt.runtime.format import ModelFile, tensor_digests, write
 from pyqrt.runtime.model import Model
@@ -46,7 +48,7 @@ def quantize_checkpoint(
     max_length: int | None = None,
     gate: float | None = None,
     force: bool = False,
-    observer: Observer = "minmax",
+    recipe: str | Path = "default",
     seed: int = 0,
     progress: bool = True,
 ) -> dict[str, Any]:
@@ -56,15 +58,15 @@ def quantize_checkpoint(
     is held out. None: bundled English text. task: None takes it from the checkpoint.
     max_length: tokens a sequence may have; None: as many as the checkpoint has positions.
     gate: least score against the float model on held-out text (`pyqrt.quantize.gate`); None: the
-    task's default. force: write whatever the score. observer: "minmax", "percentile" or "mse".
+    task's default. force: write whatever the score. recipe: name of a bundled
+    recipe or a `.toml` file (`pyqrt.quantize.recipe`).
     seed: which calibration texts are drawn, if there are more than 512.
 
     The same checkpoint, text and options give the same file on the same machine. Raises ModelError
     when the checkpoint, text or an option is unusable, or the score is below the gate: then nothing
     is written.
     """
-    if observer not in OBSERVERS:
-        raise ModelError(f"observer is {observer!r}; known: {', '.join(OBSERVERS)}")
+    settings = read_recipe(recipe)
     if gate is not None and not 0.0 <= gate <= 1.0:
         raise ModelError(f"gate is {gate}; it must lie in [0, 1]")
     started = time.perf_counter()
@@ -74,7 +76,7 @@ def quantize_checkpoint(
         _limit_length(encoder, max_length)
         report_progress("reading the checkpoint", 1, 1)
         seen, unseen = _sequences(encoder, checkpoint, calibration, seed)
-        file = quantize_encoder(encoder, seen, observer, report_progress, checkpoint.tokenizer_json)
+        file = quantize_encoder(encoder, seen, settings, report_progress, checkpoint.tokenizer_json)
         comparison = compare_encoder(encoder, Model(file), unseen, report_progress)
     head = encoder.config.head
     if not force:
@@ -93,7 +95,7 @@ def quantize_checkpoint(
         "architecture": checkpoint.config.get("architectures"),
         "family": encoder.config.family,
         "calibration": "bundled" if calibration is None else Path(calibration).name,
-        "observer": observer,
+        "recipe": {"name": Path(recipe).stem, **settings.to_dict()},
         "seed": seed,
     }
     write(output, file.program, file.tensors, file.task, file.tokenizer, provenance, report)
@@ -103,11 +105,15 @@ def quantize_checkpoint(
 def quantize_encoder(
     encoder: Encoder,
     sequences: Sequence[Encoded],
-    observer: Observer = "minmax",
+    recipe: Recipe | None = None,
     progress: Progress = silent,
     tokenizer: str | None = None,
 ) -> ModelFile:
-    """Calibrates and lowers a float encoder: a model file in memory, for `Model` to run."""
+    """Calibrates and lowers a float encoder: a model file in memory, for `Model` to run.
+
+    recipe: None is the bundled one called "default".
+    """
+    recipe = recipe or read_recipe("default")
 
     def batches() -> Iterator[PackedBatch]:
         packed = list(pack(sequences))
@@ -116,7 +122,17 @@ def quantize_encoder(
             yield batch
         progress("calibrating", len(packed), len(packed))
 
-    scales = choose_scales(encoder, batches, observer)
+    statistics = channel_statistics(encoder, batches())
+    scales = choose_scales(encoder, statistics, batches, recipe)
+    if recipe.rounding == "gptq":
+        encoder = round_weights(
+            encoder,
+            scales,
+            statistics,
+            pack(sequences),
+            recipe.damping,
+            lambda done, of: progress("rounding weights", done, of),
+        )
     progress("lowering to integers", 0, 1)
     program, tensors = lower(encoder, scales)
     progress("lowering to integers", 1, 1)

@@ -12,8 +12,7 @@ Every step is free at run time, being folded into constants the integer program 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Literal
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import torch
@@ -31,18 +30,11 @@ from pyqrt.grids import (
 from pyqrt.nn import Encoder, EncoderConfig
 from pyqrt.nn.activations import is_gelu
 from pyqrt.quantize.equalize import equalization_factor, predicted_noise
-from pyqrt.quantize.statistics import ChannelStatistics, Histogram, PackedBatch, channel_statistics, observe
+from pyqrt.quantize.recipe import Observer, Recipe
+from pyqrt.quantize.statistics import ChannelStatistics, Histogram, PackedBatch, observe
 
-Observer = Literal["minmax", "percentile", "mse"]
-OBSERVERS: tuple[Observer, ...] = ("minmax", "percentile", "mse")
-
-# Room above the calibrated range in the int16 stream: 14 of its 15 bits are enough.
-HEADROOM = 2.0
 PERCENTILE = 99.99
 GELU_HEADROOM = 1.25  # only a positive input beyond the limit changes the result
-# An activation whose 8-bit rounding would add more than this share of the residual stream's bulk
-# power stays in 16 bits. Outlier channels are what makes it so; they are not part of the bulk.
-WIDE_NOISE = 2e-3
 TANH_LIMIT = 8.0  # beyond it tanh is 1 within 3e-7
 
 _Transform = tuple[Vector, Vector]  # factor, shift
@@ -50,31 +42,29 @@ _Transform = tuple[Vector, Vector]  # factor, shift
 
 def choose_scales(
     encoder: Encoder,
+    statistics: Mapping[str, ChannelStatistics],
     batches: Callable[[], Iterable[PackedBatch]],
-    observer: Observer = "minmax",
+    recipe: Recipe,
 ) -> Scales:
-    """Runs calibration and decides every scale.
+    """Decides every scale from what calibration saw.
 
-    batches: called for each pass over the calibration data (one; two unless observer is "minmax").
-    observer: how the int8 range is taken from the values: all of it, its central 99.99 %, or the
-    clipping with the least mean squared error.
+    statistics: of every tap; batches: the same data again, for an observer other than "minmax".
     """
-    statistics = channel_statistics(encoder, batches())
-    transforms = _transforms(encoder, statistics)
+    transforms = _transforms(encoder, statistics, recipe.wide_noise)
     ranges = {
         name: (float(((s.low - shift) / factor).min()), float(((s.high - shift) / factor).max()))
         for name, (factor, shift) in transforms.items()
         for s in [statistics[name]]
     }
-    if observer != "minmax":
-        ranges = _clipped_ranges(encoder, batches(), transforms, ranges, observer)
+    if recipe.observer != "minmax":
+        ranges = _clipped_ranges(encoder, batches(), transforms, ranges, recipe.observer)
     grids = {
         name: _symmetric(ranges[name], *transforms[name])
         if _per_head(name)
         else asymmetric_grid(*ranges[name], *transforms[name])
         for name in transforms
     }
-    return Scales(grids=grids, wide=_wide_scales(encoder.config, statistics))
+    return Scales(grids=grids, wide=_wide_scales(encoder.config, statistics, recipe.headroom))
 
 
 def _per_head(name: str) -> bool:
@@ -85,7 +75,9 @@ def _symmetric(bounds: tuple[float, float], factor: Vector, shift: Vector) -> Gr
     return symmetric_grid(factor * max(abs(bounds[0]), abs(bounds[1])), shift)
 
 
-def _transforms(encoder: Encoder, statistics: dict[str, ChannelStatistics]) -> dict[str, _Transform]:
+def _transforms(
+    encoder: Encoder, statistics: Mapping[str, ChannelStatistics], wide_noise: float
+) -> dict[str, _Transform]:
     """Per-channel factor and shift of every int8 tensor."""
     config = encoder.config
     transforms: dict[str, _Transform] = {}
@@ -111,7 +103,7 @@ def _transforms(encoder: Encoder, statistics: dict[str, ChannelStatistics]) -> d
         elif kind == "activation" and _fused_gelu(config.hidden_act, statistics[f"{prefix}.up"]):
             equalized(name, np.zeros(config.intermediate_size), *readers)
             noise = _noise(transforms[name][0], statistics[name], *readers)
-            if noise > WIDE_NOISE * _bulk_power(statistics[f"{prefix}.sum"]):
+            if noise > wide_noise * _bulk_power(statistics[f"{prefix}.sum"]):
                 del transforms[name]
     head = encoder.head
     if config.head.task == "masked_lm" and head.norm is not None and head.classifier is not None:
@@ -177,9 +169,11 @@ def _least_error_range(histogram: Histogram) -> tuple[float, float]:
     return histogram.low * best, histogram.high * best
 
 
-def _wide_scales(config: EncoderConfig, statistics: dict[str, ChannelStatistics]) -> dict[str, float]:
+def _wide_scales(
+    config: EncoderConfig, statistics: Mapping[str, ChannelStatistics], headroom: float
+) -> dict[str, float]:
     """Scales of the int16 tensors: the calibrated limit with headroom over 32767."""
-    wide = {name: max(float(s.limit().max()) * HEADROOM, 1e-9) / MAX_S16 for name, s in statistics.items()}
+    wide = {name: max(float(s.limit().max()) * headroom, 1e-9) / MAX_S16 for name, s in statistics.items()}
     for name, before in statistics.items():
         prefix, _, kind = name.rpartition(".")
         if kind == "up" and _fused_gelu(config.hidden_act, before):

@@ -232,7 +232,6 @@ def test_a_forced_variant_that_does_not_exist(folder: Path, monkeypatch: pytest.
         ["run", "m", "a", "b", "c"],
         ["inspect"],
         ["quantize", "checkpoint"],
-        ["quantize", "checkpoint", "-o", "m", "--observer", "psychic"],
         ["quantize", "checkpoint", "-o", "m", "--task", "poem"],
         ["doctor", "--loud"],
         ["dance"],

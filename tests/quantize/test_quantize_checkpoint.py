@@ -19,6 +19,8 @@ def test_bundled_text_calibrates_and_the_file_tells_its_story(tmp_path: Path) ->
     assert model.report["heldout"] == report["heldout"]
     assert model.provenance["checkpoint"] == "bert"
     assert model.provenance["family"] == "bert"
+    assert model.provenance["recipe"]["name"] == "default"
+    assert model.provenance["recipe"]["rounding"] == "gptq"
     assert len(next(iter(model.provenance["checkpoint_sha256"].values()))) == 64
     assert model(["a cab", "bean"]).shape == (2, 32)
 
@@ -76,7 +78,7 @@ def test_max_length_is_kept_and_checked(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"observer": "magic"}, "known: minmax"),
+        ({"recipe": "magic"}, "neither one of default, plain, speed nor"),
         ({"gate": 1.5}, r"must lie in \[0, 1\]"),
         ({"task": "magic"}, "magic"),
     ],

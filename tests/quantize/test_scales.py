@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -11,14 +13,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyqrt.grids import Scales, asymmetric_grid, symmetric_grid
-from pyqrt.quantize import choose
+from pyqrt.nn import Encoder
 from pyqrt.quantize.api import compare_encoder, quantize_encoder
-from pyqrt.quantize.choose import OBSERVERS, choose_scales
+from pyqrt.quantize.choose import choose_scales
 from pyqrt.quantize.equalize import equalization_factor, predicted_noise
-from pyqrt.quantize.statistics import ChannelStatistics
-from pyqrt.quantize.texts import pack
+from pyqrt.quantize.recipe import Observer, read_recipe
+from pyqrt.quantize.statistics import ChannelStatistics, channel_statistics
+from pyqrt.quantize.texts import Encoded, pack
 from pyqrt.runtime.model import Model
 from tiny_encoders import mixed_lengths, plain_scales, random_sequences, tiny_encoder
+
+OBSERVERS = get_args(Observer)
+
+
+def chosen(encoder: Encoder, sequences: list[Encoded], **settings: Any) -> Scales:
+    """Scales by the recipe "plain" with some settings changed."""
+    recipe = replace(read_recipe("plain"), **settings)
+    statistics = channel_statistics(encoder, pack(sequences))
+    return choose_scales(encoder, statistics, lambda: pack(sequences), recipe)
+
 
 bounds = st.floats(min_value=-1e3, max_value=1e3)
 
@@ -83,7 +96,7 @@ def test_predicted_noise_ranks_factors_as_the_real_error_does() -> None:
 def test_scales_are_complete_whatever_the_observer(observer: str) -> None:
     encoder = tiny_encoder("bert", 3)
     sequences = random_sequences(encoder, mixed_lengths(encoder, 12))
-    scales = choose_scales(encoder, lambda: pack(sequences), observer)  # type: ignore[arg-type]
+    scales = chosen(encoder, sequences, observer=observer)
     assert scales.grids.keys() == plain_scales(encoder).grids.keys()
     for name, grid in scales.grids.items():
         assert np.isfinite(grid.scale).all(), name
@@ -105,7 +118,7 @@ def test_an_activation_beyond_the_fused_gelu_stays_in_16_bits() -> None:
     sequences = random_sequences(encoder, mixed_lengths(encoder, 12))
     with torch.no_grad():
         encoder.layers[1].ffn.up.bias[3] = 40.0
-    scales = choose_scales(encoder, lambda: pack(sequences))
+    scales = chosen(encoder, sequences)
     assert "layers.0.ffn.activation" in scales.grids
     assert "layers.1.ffn.activation" not in scales.grids
     file = quantize_encoder(encoder, sequences)
@@ -114,16 +127,13 @@ def test_an_activation_beyond_the_fused_gelu_stays_in_16_bits() -> None:
     assert compare_encoder(encoder, Model(file), unseen).mean_cosine > 0.99
 
 
-def test_activations_in_16_bits_are_nearer_and_taken_where_8_are_noisy(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_activations_in_16_bits_are_nearer_and_taken_where_8_are_noisy() -> None:
     encoder = tiny_encoder("bert", 0)
     sequences = random_sequences(encoder, mixed_lengths(encoder, 12))
     unseen = random_sequences(encoder, mixed_lengths(encoder, 16), seed=1)
 
     def quantized(noise: float) -> tuple[set[object], float]:
-        monkeypatch.setattr(choose, "WIDE_NOISE", noise)
-        file = quantize_encoder(encoder, sequences)
+        file = quantize_encoder(encoder, sequences, replace(read_recipe("plain"), wide_noise=noise))
         names = {n.attributes["epilogue"] for n in file.program.nodes if n.name.endswith("ffn.activation")}
         return names, compare_encoder(encoder, Model(file), unseen).relative_error
 
@@ -139,12 +149,29 @@ def test_clipping_observers_cut_the_range_and_minmax_does_not() -> None:
     sequences = random_sequences(encoder, mixed_lengths(encoder, 40))
     spans = {
         observer: float(
-            choose_scales(encoder, lambda: pack(sequences), observer).grids["embeddings.output"].scale.sum()
+            chosen(encoder, sequences, observer=observer).grids["embeddings.output"].scale.sum()
         )
         for observer in OBSERVERS
     }
     assert spans["percentile"] < spans["minmax"]
     assert spans["mse"] <= spans["minmax"]
+
+
+def test_less_headroom_makes_the_stream_finer_and_the_model_nearer() -> None:
+    encoder = tiny_encoder("bert", 0)
+    sequences = random_sequences(encoder, mixed_lengths(encoder, 32))
+    little, much = (chosen(encoder, sequences, headroom=headroom) for headroom in (1.1, 64.0))
+    assert little.wide["layers.0.ffn.sum"] < much.wide["layers.0.ffn.sum"] / 50
+    unseen = random_sequences(encoder, mixed_lengths(encoder, 16), seed=1)
+    errors = [
+        compare_encoder(
+            encoder,
+            Model(quantize_encoder(encoder, sequences, replace(read_recipe("plain"), headroom=headroom))),
+            unseen,
+        ).relative_error
+        for headroom in (1.1, 64.0)
+    ]
+    assert errors[0] < errors[1]
 
 
 def test_scales_survive_a_file(tmp_path: Path) -> None:

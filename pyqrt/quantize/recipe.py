@@ -1,0 +1,90 @@
+"""The settings of post-training quantization, read from small TOML files (`recipes/`)."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict, dataclass, fields
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from pyqrt.errors import ModelError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+Observer = Literal["minmax", "percentile", "mse"]
+Rounding = Literal["gptq", "nearest"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What the quantizer does; a recipe file names every field.
+
+    observer: how an int8 range is taken from the values: all of it, its central 99.99 %, or the
+    clipping with the least mean squared error.
+    headroom: room of the int16 tensors above what calibration saw; at least 1.
+    wide_noise: a feed-forward activation stays in 16 bits where 8 would add noise of more than this
+    share of the residual stream's bulk power; inf: never.
+    rounding: "gptq", weights and biases in the order they run (`round_weights`), or "nearest".
+    damping: of "gptq", share of the mean input variance added to every input's.
+    """
+
+    observer: Observer
+    headroom: float
+    wide_noise: float
+    rounding: Rounding
+    damping: float
+
+    def __post_init__(self) -> None:
+        for name, known in (("observer", get_args(Observer)), ("rounding", get_args(Rounding))):
+            if getattr(self, name) not in known:
+                raise ModelError(f"{name} is {getattr(self, name)!r}; known: {', '.join(known)}")
+        for name, least in (("headroom", 1.0), ("wide_noise", 0.0), ("damping", 0.0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= least:
+                raise ModelError(f"{name} is {value!r}; it must be a number of at least {least:g}")
+        if not 0 < self.damping <= 1:
+            raise ModelError(f"damping is {self.damping!r}; it must lie in (0, 1]")
+
+    def to_dict(self) -> dict[str, Any]:
+        """For the file's provenance, in strict JSON: infinity as a string."""
+        return {key: str(value) if value == float("inf") else value for key, value in asdict(self).items()}
+
+
+def bundled_recipes() -> list[str]:
+    """Names of the recipes that come with the package."""
+    return sorted(p.name.removesuffix(".toml") for p in _folder().iterdir() if p.name.endswith(".toml"))
+
+
+def read_recipe(name: str | Path) -> Recipe:
+    """A bundled recipe by its name, or any recipe file ending in `.toml`. Raises ModelError."""
+    names = bundled_recipes()
+    try:
+        if str(name) in names:
+            text = _folder().joinpath(f"{name}.toml").read_text(encoding="utf-8")
+        elif str(name).endswith(".toml"):
+            text = Path(name).read_text(encoding="utf-8")
+        else:
+            raise ModelError(f"recipe {str(name)!r} is neither one of {', '.join(names)} nor a .toml file")
+        values = tomllib.loads(text)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ModelError(f"cannot read recipe {name}: {error}") from error
+    known = [field.name for field in fields(Recipe)]
+    unknown, missing = [k for k in values if k not in known], [k for k in known if k not in values]
+    if unknown or missing:
+        raise ModelError(
+            f"recipe {name}: " + "; ".join(
+                f"{what} {', '.join(keys)}" for what, keys in (("unknown", unknown), ("missing", missing)) if keys
+            ) + f"; a recipe has {', '.join(known)}"
+        )
+    try:
+        return Recipe(**values)
+    except ModelError as error:
+        raise ModelError(f"recipe {name}: {error}") from None
+
+
+def _folder() -> Any:
+    return files(__package__).joinpath("recipes")
