@@ -28,21 +28,11 @@ void measure(benchmark::State& state, const Kernel<AttentionKernel>& kernel, con
   args.output_exponent = output_exponent.data();
   args.output = output.data();
   args.output_stride = encoder.hidden;
-  for (auto _ : state) {
-    kernel.run(args, Range{0, args.heads}, tokens, scratch.data());
-    benchmark::ClobberMemory();
-  }
-  count_rows(state, tokens);
+  time_rows(state, tokens, [&] { kernel.run(args, Range{0, args.heads}, tokens, scratch.data()); });
   count_macs(state, kernel.isa, 2 * tokens * tokens * encoder.hidden);  // QK and PV, each once
 }
 
-const bool registered = for_shapes([](const Encoder& encoder, int64_t tokens) {
-  register_variants(
-      "attention", encoder.name, tokens, kAttentionKernels,
-      [encoder, tokens](benchmark::State& state, const Kernel<AttentionKernel>& kernel) {
-        measure(state, kernel, encoder, tokens);
-      });
-});
+const bool registered = register_op("attention", kAttentionKernels, measure);
 
 }  // namespace
 }  // namespace pyqrt::bench

@@ -25,20 +25,10 @@ void measure(benchmark::State& state, const Kernel<EmbeddingKernel>& kernel, con
     args.table[t] = {table[t].data(), multiplier[t].data(), index[t].data()};
   }
   args.output = output.data();
-  for (auto _ : state) {
-    kernel.run(args, Range{0, rows});
-    benchmark::ClobberMemory();
-  }
-  count_rows(state, rows);
+  time_rows(state, rows, [&] { kernel.run(args, Range{0, rows}); });
 }
 
-const bool registered = for_shapes([](const Encoder& encoder, int64_t rows) {
-  register_variants(
-      "embedding", encoder.name, rows, kEmbeddingKernels,
-      [encoder, rows](benchmark::State& state, const Kernel<EmbeddingKernel>& kernel) {
-        measure(state, kernel, encoder, rows);
-      });
-});
+const bool registered = register_op("embedding", kEmbeddingKernels, measure);
 
 }  // namespace
 }  // namespace pyqrt::bench

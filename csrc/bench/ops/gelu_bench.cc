@@ -16,19 +16,10 @@ void measure(benchmark::State& state, const Kernel<GeluKernel>& kernel, const En
   args.multiplier = multiplier.data();
   args.shift = 18;
   args.output = output.data();
-  for (auto _ : state) {
-    kernel.run(args, Range{0, rows});
-    benchmark::ClobberMemory();
-  }
-  count_rows(state, rows);
+  time_rows(state, rows, [&] { kernel.run(args, Range{0, rows}); });
 }
 
-const bool registered = for_shapes([](const Encoder& encoder, int64_t rows) {
-  register_variants("gelu", encoder.name, rows, kGeluKernels,
-                    [encoder, rows](benchmark::State& state, const Kernel<GeluKernel>& kernel) {
-                      measure(state, kernel, encoder, rows);
-                    });
-});
+const bool registered = register_op("gelu", kGeluKernels, measure);
 
 }  // namespace
 }  // namespace pyqrt::bench

@@ -88,8 +88,13 @@ inline double peak_rate(Isa isa) {
   return rate;
 }
 
-// items_per_second counts rows.
-inline void count_rows(benchmark::State& state, int64_t rows) {
+// Times run(), which covers `rows` rows: items_per_second counts them.
+template <class Run>
+void time_rows(benchmark::State& state, int64_t rows, const Run& run) {
+  for (auto _ : state) {
+    run();
+    benchmark::ClobberMemory();
+  }
   state.SetItemsProcessed(state.iterations() * rows);
 }
 
@@ -122,6 +127,18 @@ bool for_shapes(RegisterShape register_shape) {
     for (const int64_t rows : kRows) register_shape(encoder, rows);
   }
   return true;
+}
+
+// The same for an op with one shape per encoder: registers measure(state, kernel, encoder, rows).
+template <class Function, std::size_t kCount, class Measure>
+bool register_op(const std::string& op, const std::array<Kernel<Function>, kCount>& list,
+                 Measure measure) {
+  return for_shapes([&](const Encoder& encoder, int64_t rows) {
+    register_variants(op, encoder.name, rows, list,
+                      [=](benchmark::State& state, const Kernel<Function>& kernel) {
+                        measure(state, kernel, encoder, rows);
+                      });
+  });
 }
 
 }  // namespace pyqrt::bench

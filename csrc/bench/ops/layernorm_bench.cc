@@ -18,20 +18,10 @@ void measure(benchmark::State& state, const Kernel<LayerNormKernel>& kernel, con
   args.input = input.data();
   args.output8 = {output8.data(), args.n, gain.data(), bias.data(), 18};
   args.output16 = {output16.data(), args.n, gain.data(), bias.data(), 12};
-  for (auto _ : state) {
-    kernel.run(args, Range{0, rows});
-    benchmark::ClobberMemory();
-  }
-  count_rows(state, rows);
+  time_rows(state, rows, [&] { kernel.run(args, Range{0, rows}); });
 }
 
-const bool registered = for_shapes([](const Encoder& encoder, int64_t rows) {
-  register_variants(
-      "layernorm", encoder.name, rows, kLayerNormKernels,
-      [encoder, rows](benchmark::State& state, const Kernel<LayerNormKernel>& kernel) {
-        measure(state, kernel, encoder, rows);
-      });
-});
+const bool registered = register_op("layernorm", kLayerNormKernels, measure);
 
 }  // namespace
 }  // namespace pyqrt::bench

@@ -48,11 +48,9 @@ void measure(benchmark::State& state, const Kernel<LinearKernel>& kernel, const 
   args.residual_multiplier = 16384;
   args.residual_shift = 14;
   args.output = output.data();
-  for (auto _ : state) {
+  time_rows(state, args.m, [&] {
     kernel.run(args, Range{0, args.m}, Range{0, ceil_div(args.n, kLinearBlock)}, scratch.data());
-    benchmark::ClobberMemory();
-  }
-  count_rows(state, args.m);
+  });
   count_macs(state, kernel.isa, args.m * args.k * args.n);
 }
 

@@ -15,19 +15,10 @@ void measure(benchmark::State& state, const Kernel<LookupKernel>& kernel, const 
   args.input = input.data();
   args.table = table.data();
   args.output = output.data();
-  for (auto _ : state) {
-    kernel.run(args, Range{0, rows});
-    benchmark::ClobberMemory();
-  }
-  count_rows(state, rows);
+  time_rows(state, rows, [&] { kernel.run(args, Range{0, rows}); });
 }
 
-const bool registered = for_shapes([](const Encoder& encoder, int64_t rows) {
-  register_variants("lookup", encoder.name, rows, kLookupKernels,
-                    [encoder, rows](benchmark::State& state, const Kernel<LookupKernel>& kernel) {
-                      measure(state, kernel, encoder, rows);
-                    });
-});
+const bool registered = register_op("lookup", kLookupKernels, measure);
 
 }  // namespace
 }  // namespace pyqrt::bench

@@ -13,20 +13,10 @@ void measure(benchmark::State& state, const Kernel<NormalizeKernel>& kernel, con
   Array<int32_t> output(input.size());
   args.input = input.data();
   args.output = output.data();
-  for (auto _ : state) {
-    kernel.run(args, Range{0, rows});
-    benchmark::ClobberMemory();
-  }
-  count_rows(state, rows);
+  time_rows(state, rows, [&] { kernel.run(args, Range{0, rows}); });
 }
 
-const bool registered = for_shapes([](const Encoder& encoder, int64_t rows) {
-  register_variants(
-      "normalize", encoder.name, rows, kNormalizeKernels,
-      [encoder, rows](benchmark::State& state, const Kernel<NormalizeKernel>& kernel) {
-        measure(state, kernel, encoder, rows);
-      });
-});
+const bool registered = register_op("normalize", kNormalizeKernels, measure);
 
 }  // namespace
 }  // namespace pyqrt::bench

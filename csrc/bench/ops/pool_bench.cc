@@ -16,19 +16,10 @@ void measure(benchmark::State& state, const Kernel<PoolKernel>& kernel, const En
   args.input = input.data();
   args.offsets = offsets;
   args.output = output.data();
-  for (auto _ : state) {
-    kernel.run(args, Range{0, 1});
-    benchmark::ClobberMemory();
-  }
-  count_rows(state, rows);
+  time_rows(state, rows, [&] { kernel.run(args, Range{0, 1}); });
 }
 
-const bool registered = for_shapes([](const Encoder& encoder, int64_t rows) {
-  register_variants("pool", encoder.name, rows, kPoolKernels,
-                    [encoder, rows](benchmark::State& state, const Kernel<PoolKernel>& kernel) {
-                      measure(state, kernel, encoder, rows);
-                    });
-});
+const bool registered = register_op("pool", kPoolKernels, measure);
 
 }  // namespace
 }  // namespace pyqrt::bench

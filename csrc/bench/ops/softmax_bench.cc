@@ -17,11 +17,7 @@ void measure(benchmark::State& state, const Kernel<SoftmaxKernel>& kernel, int64
   args.high = high.data();
   args.low = low.data();
   args.sum = sum.data();
-  for (auto _ : state) {
-    kernel.run(args, Range{0, rows});
-    benchmark::ClobberMemory();
-  }
-  count_rows(state, rows);
+  time_rows(state, rows, [&] { kernel.run(args, Range{0, rows}); });
 }
 
 // The same for every encoder: a head's scores do not depend on its width.
