@@ -33,6 +33,8 @@ def lower_attention(
             zero_point=0,
         ),
     )
+    for column, part in enumerate(("query", "key", "value")):
+        builder.tap(f"{prefix}.{part}", projected, grids[column], column * config.hidden_size)
     query, key, value, out = (grid.scale.reshape(heads, head_dim)[:, 0] for grid in (*grids, context))
     score = query * key * np.log2(np.e) / np.sqrt(head_dim)
     multiplier, exponent = _mantissa_and_exponent(value / out)
@@ -49,6 +51,7 @@ def lower_attention(
             "output_exponent": exponent,
         },
     )
+    builder.tap(f"{prefix}.context", output, context)
     return IntegerInput(output, context)
 
 

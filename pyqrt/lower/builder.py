@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pyqrt.grids import Grid
 from pyqrt.program import Buffer, DType, Limits, Node, Output, Program, Rows
 
 Tensor = NDArray[np.integer]
 
 _ALIGNMENT = 64  # bytes; every tensor of the file is a multiple
+
+
+@dataclass(frozen=True)
+class Tapped:
+    """Where the program holds what a tap of the float encoder sees.
+
+    grid: of int8 values; a float is the scale of int16 values. The tap's columns begin at `column`.
+    """
+
+    buffer: int
+    grid: Grid | float
+    column: int = 0
 
 
 class ProgramBuilder:
@@ -25,6 +39,7 @@ class ProgramBuilder:
         self._outputs: list[Output] = []
         self.tensors: dict[str, Tensor] = {}
         self._weights: dict[tuple[tuple[int, ...], bytes], str] = {}  # shape and digest -> name
+        self.taps: dict[str, list[Tapped]] = {}
 
     def buffer(self, dtype: DType, rows: Rows, width: int) -> int:
         """A new buffer's number."""
@@ -57,6 +72,10 @@ class ProgramBuilder:
                 names[role] = self._weights.setdefault((padded.shape, digest), names[role])
             self.tensors[names[role]] = padded
         self._nodes.append(Node(op, name, inputs, outputs, dict(attributes), names))
+
+    def tap(self, name: str, buffer: int, grid: Grid | float, column: int = 0) -> None:
+        """Notes that `buffer` holds what tap `name` sees; a layer norm's output is held twice."""
+        self.taps.setdefault(name, []).append(Tapped(buffer, grid, column))
 
     def output(self, name: str, buffer: int, scale: float) -> None:
         """Declares a result: integers of `buffer` times `scale`."""

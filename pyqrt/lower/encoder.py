@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from pyqrt.grids import MAX_S8, MAX_S16, Scales
 from pyqrt.lower.attention import lower_attention
-from pyqrt.lower.builder import ProgramBuilder, Tensor
+from pyqrt.lower.builder import ProgramBuilder, Tapped, Tensor
 from pyqrt.lower.fixed_point import round_half_up, small_multipliers
 from pyqrt.lower.head import lower_head
 from pyqrt.lower.parts import Parts, Stream, to_numpy
@@ -21,12 +21,26 @@ from pyqrt.program import Limits, Program
 T = TypeVar("T")
 
 
+class Lowered(NamedTuple):
+    """A program, its constants in the file's layout, and where it holds what each tap sees, in order."""
+
+    program: Program
+    tensors: dict[str, Tensor]
+    taps: dict[str, list[Tapped]]
+
+
 def lower(encoder: Encoder, scales: Scales) -> tuple[Program, dict[str, Tensor]]:
     """The integer program of `encoder` at `scales`, and its constant tensors in the file's layout.
 
     Deterministic: the same weights and scales give the same bytes. Raises LoweringError where a
     weight or scale cannot be represented.
     """
+    lowered = lower_with_taps(encoder, scales)
+    return lowered.program, lowered.tensors
+
+
+def lower_with_taps(encoder: Encoder, scales: Scales) -> Lowered:
+    """As `lower`, and which buffers hold what the encoder's taps see, on which grids."""
     config = encoder.config
     builder = ProgramBuilder(
         Limits(
@@ -44,7 +58,7 @@ def lower(encoder: Encoder, scales: Scales) -> tuple[Program, dict[str, Tensor]]
     if encoder.norm is not None:
         stream = parts.norm("output", encoder.norm, stream, narrow=False)
     lower_head(parts, encoder.head, stream)
-    return builder.program(), builder.tensors
+    return Lowered(builder.program(), builder.tensors, _by_weights(builder.taps, config.layer_order))
 
 
 def _embeddings(parts: Parts, config: EncoderConfig, embeddings: Embeddings) -> Stream:
@@ -77,6 +91,7 @@ def _embeddings(parts: Parts, config: EncoderConfig, embeddings: Embeddings) -> 
         {"shift": shift, "position_offset": config.position_offset},
         tensors,
     )
+    parts.builder.tap("embeddings.sum", total, sum_scale)
     stream = Stream(total, sum_scale)
     if embeddings.norm is not None:
         # a projection reads the int8 form alone, a pre-norm stream has only the int16 one
@@ -90,7 +105,9 @@ def _embeddings(parts: Parts, config: EncoderConfig, embeddings: Embeddings) -> 
     return stream
 
 
-def _layer(parts: Parts, config: EncoderConfig, prefix: str, layer: Layer, stream: Stream, last: bool) -> Stream:
+def _layer(
+    parts: Parts, config: EncoderConfig, prefix: str, layer: Layer, stream: Stream, last: bool
+) -> Stream:
     """Attention and feed-forward network, each with its residual and norm."""
     attention, ffn, first = layer.attention, layer.ffn, config.norm == "pre"
     source = stream
@@ -120,3 +137,14 @@ def _by_place(scales: Scales, layer_order: Sequence[int]) -> Scales:
         }
 
     return Scales(grids=placed(scales.grids), wide=placed(scales.wide))
+
+
+def _by_weights(taps: dict[str, list[Tapped]], layer_order: Sequence[int]) -> dict[str, list[Tapped]]:
+    """`taps`, named after the layers' sets of weights instead of their places, as the encoder's are."""
+    named: dict[str, list[Tapped]] = {}
+    for name, places in taps.items():
+        if name.startswith("layers."):
+            _, place, rest = name.split(".", 2)
+            name = f"layers.{layer_order[int(place)]}.{rest}"
+        named.setdefault(name, []).extend(places)
+    return named

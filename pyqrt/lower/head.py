@@ -16,6 +16,7 @@ def lower_head(parts: Parts, head: TaskHead, stream: Stream) -> None:
     if config.pooling is not None:
         pooled = builder.buffer("s16", "sequences", builder.spec(source.buffer).width)
         builder.node("pool", "head.pooled", (source.buffer,), (pooled,), {"kind": config.pooling}, {})
+        builder.tap("head.pooled", pooled, stream.scale)
         source = IntegerInput(pooled, stream.scale)
     if head.transform is not None:
         assert config.transform_activation is not None

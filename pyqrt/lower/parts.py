@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from pyqrt.grids import GELU_SCALE, MAX_S16, Scales, Vector
+from pyqrt.grids import GELU_SCALE, MAX_S16, Grid, Scales, Vector
 from pyqrt.lower.builder import ProgramBuilder, Tensor
 from pyqrt.lower.fixed_point import LoweringError, gain_and_bias, round_half_up
 from pyqrt.lower.linear import IntegerInput, gelu_s8, gelu_s16, requantize_s16, residual_s16
@@ -73,6 +73,7 @@ class Parts:
             )
             int8 = IntegerInput(self.builder.buffer("s8", spec.rows, width), grid)
             outputs = (int8.buffer,)
+            self.builder.tap(name, int8.buffer, grid)
         buffer = -1
         if wide or grid is None:
             tensors["gain16"], tensors["bias16"], attributes["shift16"] = gain_and_bias(
@@ -80,6 +81,7 @@ class Parts:
             )
             buffer = self.builder.buffer("s16", spec.rows, width)
             outputs = (*outputs, buffer)
+            self.builder.tap(name, buffer, scale)
         self.builder.node("layernorm", name, (source.buffer,), outputs, attributes, tensors)
         return Stream(buffer, scale, int8)
 
@@ -88,13 +90,14 @@ class Parts:
         scale = self.scales.wide[name]
         residual = (stream.buffer, stream.scale)
         buffer = residual_s16(self.builder, name, source, *parameters_of(linear), residual, scale)
+        self.builder.tap(name, buffer, scale)
         return Stream(buffer, scale)
 
     def linear(self, name: str, linear: nn.Linear, source: IntegerInput) -> IntegerInput:
         """``linear(x)`` as int16."""
         scale = self.scales.wide[name]
-        return IntegerInput(
-            requantize_s16(self.builder, name, source, *parameters_of(linear), scale), scale
+        return self._made(
+            name, requantize_s16(self.builder, name, source, *parameters_of(linear), scale), scale
         )
 
     def activated(
@@ -107,12 +110,12 @@ class Parts:
         """
         grid = self.scales.grids.get(name)
         if grid is not None:
-            return IntegerInput(gelu_s8(self.builder, name, source, *parameters_of(linear), grid), grid)
+            return self._made(name, gelu_s8(self.builder, name, source, *parameters_of(linear), grid), grid)
         scale = self.scales.wide[name]
         if function == "linear":
             return self.linear(name, linear, source)
         if is_gelu(function) and scale == GELU_SCALE:
-            return IntegerInput(gelu_s16(self.builder, name, source, *parameters_of(linear)), scale)
+            return self._made(name, gelu_s16(self.builder, name, source, *parameters_of(linear)), scale)
         return self.lookup(name, self.linear(before, linear, source), activation(function), scale)
 
     def lookup(
@@ -130,4 +133,8 @@ class Parts:
         output = self.builder.buffer("s16", spec.rows, spec.width)
         tensors = {"table": table.astype(np.int16)}
         self.builder.node("lookup", name, (source.buffer,), (output,), {}, tensors)
-        return IntegerInput(output, scale)
+        return self._made(name, output, scale)
+
+    def _made(self, name: str, buffer: int, grid: Grid | float) -> IntegerInput:
+        self.builder.tap(name, buffer, grid)
+        return IntegerInput(buffer, grid)

@@ -1,0 +1,242 @@
+"""Quantization-aware training: the forward pass is the integer program, the backward pass the floats'.
+
+Every step lowers the float weights and scales anew and runs the program. In the float encoder's forward
+pass each tapped tensor takes the value of the program's integers, so that the loss sees what the model
+file will compute, to the bit; gradients pass straight through the rounding (Bengio et al. 2013, arXiv
+1308.3432) and are those of the float functions at the dequantized values. Saturated values pass none.
+The steps of the int8 grids and of the weights learn with the gradient of LSQ (Esser et al. 2020, arXiv
+1902.08153). There is one definition of the integers: `pyqrt.lower`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from pyqrt.grids import MAX_S8, MAX_S16, Grid, Scales
+from pyqrt.lower import Lowered, Tapped, lower_with_taps
+from pyqrt.nn import Encoder
+from pyqrt.runtime.tasks import Integers
+from pyqrt.runtime.trace import trace
+
+
+class _StraightThrough(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, real: Tensor, value: Tensor) -> Tensor:
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0], None
+
+
+def straight_through(real: Tensor, value: Tensor) -> Tensor:
+    """`value` exactly, with the gradient of `real`, which has the same shape."""
+    result: Tensor = _StraightThrough.apply(real, value)
+    return result
+
+
+def on_grid(
+    real: Tensor,
+    integers: Tensor,
+    scale: Tensor,
+    limit: int,
+    zero_point: int = 0,
+    shift: Tensor | float = 0.0,
+) -> Tensor:
+    """The real values of `integers`, with gradients to `real` and `scale`.
+
+    real: what the integers stand for, before rounding; integers within [-limit, limit], of the same
+    shape; scale: positive, broadcastable. The gradient to `real` is 1 where it lies inside the grid and
+    0 outside; that to `scale` is LSQ's: the rounding error inside, the integer outside.
+    """
+    position = ((real - shift) / scale + zero_point).clamp(-limit, limit)
+    rounded = straight_through(position, integers.to(position.dtype))
+    return (rounded - zero_point) * scale + shift
+
+
+class QuantizedEncoder(nn.Module):
+    """An encoder that computes the integers of its own model file, and can be trained.
+
+    encoder: float32 on the CPU; its parameters are trained in place. scales: where training begins, as
+    calibration chose them. threads: of the integer program. Learned beside the weights, as logarithms:
+    one factor for the step of every int8 grid, and for every output channel of every linear layer the
+    share of its largest weight that int8 covers, at most 1.
+    """
+
+    def __init__(self, encoder: Encoder, scales: Scales, *, threads: int = 1) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.threads = threads
+        self._scales = scales
+        self._run: _Run | None = None
+        self._linears = {n: m for n, m in encoder.named_modules() if isinstance(m, nn.Linear)}
+        self._inputs = _linear_inputs(encoder, self._linears)
+        self.log_steps = _zeros({name: 1 for name in scales.grids})
+        self.log_clips = _zeros({name: linear.out_features for name, linear in self._linears.items()})
+        for name, tap in encoder.taps().items():
+            tap.observer = partial(self._observe, name)
+        for linear in self._linears.values():
+            linear.register_forward_pre_hook(self._read)
+
+    def forward(self, ids: Tensor, offsets: Sequence[int] | Tensor, types: Tensor | None = None) -> Tensor:
+        """As `Encoder.forward`; the result is the program's integers times their scale."""
+        types = torch.zeros_like(ids) if types is None else types
+        lowered = self.lowered()
+        packed = [torch.as_tensor(t).to(torch.int32).numpy() for t in (ids, offsets, types)]
+        buffers = trace(lowered.program, lowered.tensors, *packed, threads=self.threads)
+        self._run = _Run(lowered, buffers)
+        try:
+            real: Tensor = functional_call(self.encoder, self._weights(), (ids, offsets, types))
+        finally:
+            self._run = None
+        output = lowered.program.outputs[0]
+        integers = torch.from_dlpack(buffers[output.buffer])
+        return straight_through(real, (integers.double() * output.scale).to(real.dtype))
+
+    def scales(self) -> Scales:
+        """The scales as they are now."""
+        grids = {
+            name: replace(grid, scale=self._step(name).detach().double().numpy())
+            for name, grid in self._scales.grids.items()
+        }
+        return Scales(grids, self._scales.wide)
+
+    def trained(self) -> tuple[Encoder, Scales]:
+        """What `pyqrt.lower` makes the model file of: the encoder with its weights clipped, and the scales.
+
+        The encoder shares all other parameters with the one in training.
+        """
+        memo: dict[int, Any] = {id(p): p for p in self.encoder.parameters()} | {id(self): self}
+        with torch.no_grad():
+            for name, linear in self._linears.items():
+                clip = self._clip(name)
+                bound = torch.where(clip < 1, self._limit(name) / self._input_scale(name), torch.inf)
+                memo[id(linear.weight)] = nn.Parameter(linear.weight.clamp(-bound, bound))
+        return copy.deepcopy(self.encoder, memo), self.scales()
+
+    def lowered(self) -> Lowered:
+        """The integer program of this moment."""
+        return lower_with_taps(*self.trained())
+
+    def scale_parameters(self) -> list[nn.Parameter]:
+        """The learned logarithms, for a learning rate of their own."""
+        return [*self.log_steps.values(), *self.log_clips.values()]
+
+    def _step(self, name: str) -> Tensor:
+        """Scale of int8 tap `name`, float32 [width]."""
+        start = torch.from_numpy(self._scales.grids[name].scale).float()
+        return start * self.log_steps[_key(name)].exp()
+
+    def _clip(self, name: str) -> Tensor:
+        """Share of the largest weight that is covered, [outputs, 1]."""
+        logarithm = self.log_clips[_key(name)]
+        with torch.no_grad():
+            logarithm.clamp_(max=0.0)
+        return logarithm.exp()[:, None]
+
+    def _input_scale(self, name: str) -> Tensor:
+        """What lowering folds into the weights of a linear layer: the scales of its input."""
+        tap = self._inputs[name]
+        grid = self._scales.grids.get(tap)
+        return torch.tensor(self._scales.wide[tap]) if grid is None else self._step(tap).detach()
+
+    def _limit(self, name: str) -> Tensor:
+        """Largest folded weight of every channel that int8 covers, [outputs, 1]."""
+        folded = self._linears[name].weight.detach() * self._input_scale(name)
+        return folded.abs().amax(dim=1, keepdim=True).clamp(min=1e-30) * self._clip(name)
+
+    def _weights(self) -> dict[str, Tensor]:
+        """The weights of all linear layers, rounded as lowering rounds them."""
+        weights = {}
+        for name, linear in self._linears.items():
+            fold, scale = self._input_scale(name), self._limit(name) / MAX_S8
+            folded = linear.weight * fold
+            integers = (folded.detach() / scale.detach() + 0.5).floor().clamp(-MAX_S8, MAX_S8)
+            weights[f"{name}.weight"] = on_grid(folded, integers, scale, MAX_S8) / fold
+        return weights
+
+    def _observe(self, name: str, real: Tensor) -> Tensor:
+        """The value of a tap's integers; of a layer norm's two, the int16 that the residual adds."""
+        if self._run is None or name not in self._run.taps:
+            return real
+        narrow, wide = None, None
+        for tapped in self._run.taps[name]:
+            integers = self._run.integers(tapped, real.shape[1])
+            if isinstance(tapped.grid, Grid):
+                shift = torch.from_numpy(tapped.grid.shift).to(real.dtype)
+                narrow = on_grid(real, integers, self._step(name), MAX_S8, tapped.grid.zero_point, shift)
+            else:
+                wide = on_grid(real, integers, torch.tensor(tapped.grid), MAX_S16)
+        if wide is None:
+            assert narrow is not None
+            return narrow
+        if narrow is not None:
+            self._run.narrow[id(wide)] = (wide, narrow)
+        return wide
+
+    def _read(self, linear: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Linear layers read int8 where there is one."""
+        if self._run is None or id(inputs[0]) not in self._run.narrow:
+            return inputs
+        return (self._run.narrow[id(inputs[0])][1],)
+
+
+class _Run:
+    """One pass of the integer program, while the float encoder follows it."""
+
+    def __init__(self, lowered: Lowered, buffers: list[Integers]) -> None:
+        self.taps = lowered.taps
+        self._buffers = buffers
+        # int16 tensors of taps that have int8 too, by identity; kept, so that no other takes its place
+        self.narrow: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def integers(self, tapped: Tapped, width: int) -> Tensor:
+        """What the program holds for a tap, [rows, width]."""
+        return torch.from_dlpack(self._buffers[tapped.buffer])[:, tapped.column : tapped.column + width]
+
+
+def _key(name: str) -> str:
+    """A parameter's name must not have dots."""
+    return name.replace(".", "/")
+
+
+def _zeros(sizes: Mapping[str, int]) -> nn.ParameterDict:
+    return nn.ParameterDict({_key(name): nn.Parameter(torch.zeros(size)) for name, size in sizes.items()})
+
+
+def _linear_inputs(encoder: Encoder, linears: Mapping[str, nn.Linear]) -> dict[str, str]:
+    """The tap whose tensor each linear layer reads, seen on one token.
+
+    Layers that share their weights read several; then it is the first.
+    """
+    seen: list[tuple[Tensor, str]] = []
+    inputs: dict[str, str] = {}
+
+    def watch(tap: str, x: Tensor) -> Tensor:
+        seen.append((x, tap))
+        return x
+
+    def read(linear: str, module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        inputs.setdefault(linear, next(tap for x, tap in reversed(seen) if x is arguments[0]))
+
+    taps = encoder.taps()
+    hooks = [linear.register_forward_pre_hook(partial(read, name)) for name, linear in linears.items()]
+    try:
+        for name, tap in taps.items():
+            tap.observer = partial(watch, name)
+        with torch.no_grad():
+            encoder(torch.zeros(1, dtype=torch.int64), [0, 1])
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for tap in taps.values():
+            tap.observer = None
+    return inputs
