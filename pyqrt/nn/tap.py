@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from pyqrt.nn.encoder import Encoder
 
 Observer = Callable[[Tensor], Tensor]
 
@@ -25,3 +30,29 @@ class Tap(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """`x` as the observer returns it, same shape."""
         return x if self.observer is None else self.observer(x)
+
+
+@contextmanager
+def record(encoder: Encoder, names: Iterable[str]) -> Iterator[dict[str, Tensor]]:
+    """While open, what the encoder goes on with after each named tap, [rows, width], gradients included.
+
+    Observers that are set stay in force. Raises KeyError for a name that is no tap.
+    """
+    taps = encoder.taps()
+    before = {name: taps[name].observer for name in names}
+    seen: dict[str, Tensor] = {}
+
+    def recorder(name: str, observer: Observer | None) -> Observer:
+        def observe(x: Tensor) -> Tensor:
+            seen[name] = x if observer is None else observer(x)
+            return seen[name]
+
+        return observe
+
+    try:
+        for name, observer in before.items():
+            taps[name].observer = recorder(name, observer)
+        yield seen
+    finally:
+        for name, observer in before.items():
+            taps[name].observer = observer

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.utils.dlpack import from_dlpack
 
 from pyqrt.grids import MAX_S8, MAX_S16, Grid, Scales
 from pyqrt.lower import Lowered, Tapped, lower_with_taps
@@ -39,7 +40,7 @@ class _StraightThrough(torch.autograd.Function):
 
 def straight_through(real: Tensor, value: Tensor) -> Tensor:
     """`value` exactly, with the gradient of `real`, which has the same shape."""
-    result: Tensor = _StraightThrough.apply(real, value)
+    result: Tensor = _StraightThrough.apply(real, value)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -79,7 +80,7 @@ class QuantizedEncoder(nn.Module):
         self._run: _Run | None = None
         self._linears = {n: m for n, m in encoder.named_modules() if isinstance(m, nn.Linear)}
         self._inputs = _linear_inputs(encoder, self._linears)
-        self.log_steps = _zeros({name: 1 for name in scales.grids})
+        self.log_steps = _zeros(dict.fromkeys(scales.grids, 1))
         self.log_clips = _zeros({name: linear.out_features for name, linear in self._linears.items()})
         for name, tap in encoder.taps().items():
             tap.observer = partial(self._observe, name)
@@ -98,7 +99,7 @@ class QuantizedEncoder(nn.Module):
         finally:
             self._run = None
         output = lowered.program.outputs[0]
-        integers = torch.from_dlpack(buffers[output.buffer])
+        integers = from_dlpack(buffers[output.buffer])
         return straight_through(real, (integers.double() * output.scale).to(real.dtype))
 
     def scales(self) -> Scales:
@@ -133,14 +134,16 @@ class QuantizedEncoder(nn.Module):
     def _step(self, name: str) -> Tensor:
         """Scale of int8 tap `name`, float32 [width]."""
         start = torch.from_numpy(self._scales.grids[name].scale).float()
-        return start * self.log_steps[_key(name)].exp()
+        step: Tensor = start * self.log_steps[_key(name)].exp()
+        return step
 
     def _clip(self, name: str) -> Tensor:
         """Share of the largest weight that is covered, [outputs, 1]."""
         logarithm = self.log_clips[_key(name)]
         with torch.no_grad():
             logarithm.clamp_(max=0.0)
-        return logarithm.exp()[:, None]
+        clip: Tensor = logarithm.exp()[:, None]
+        return clip
 
     def _input_scale(self, name: str) -> Tensor:
         """What lowering folds into the weights of a linear layer: the scales of its input."""
@@ -200,7 +203,7 @@ class _Run:
 
     def integers(self, tapped: Tapped, width: int) -> Tensor:
         """What the program holds for a tap, [rows, width]."""
-        return torch.from_dlpack(self._buffers[tapped.buffer])[:, tapped.column : tapped.column + width]
+        return from_dlpack(self._buffers[tapped.buffer])[:, tapped.column : tapped.column + width]
 
 
 def _key(name: str) -> str:
