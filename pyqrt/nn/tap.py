@@ -33,19 +33,20 @@ class Tap(nn.Module):
 
 
 @contextmanager
-def record(encoder: Encoder, names: Iterable[str]) -> Iterator[dict[str, Tensor]]:
+def record(encoder: Encoder, names: Iterable[str]) -> Iterator[dict[str, list[Tensor]]]:
     """While open, what the encoder goes on with after each named tap, [rows, width], gradients included.
 
-    Observers that are set stay in force. Raises KeyError for a name that is no tap.
+    A list for every name, in the order of `names`: layers that share a tap pass it in turn. Observers
+    that are set stay in force. Raises KeyError for a name that is no tap.
     """
     taps = encoder.taps()
     before = {name: taps[name].observer for name in names}
-    seen: dict[str, Tensor] = {}
+    seen: dict[str, list[Tensor]] = {name: [] for name in before}
 
     def recorder(name: str, observer: Observer | None) -> Observer:
         def observe(x: Tensor) -> Tensor:
-            seen[name] = x if observer is None else observer(x)
-            return seen[name]
+            seen[name].append(x if observer is None else observer(x))
+            return seen[name][-1]
 
         return observe
 

@@ -11,6 +11,7 @@ from typing import Any
 import pyqrt
 from pyqrt.data import calibration_texts, heldout_texts
 from pyqrt.errors import ModelError
+from pyqrt.grids import Scales
 from pyqrt.lower import lower
 from pyqrt.nn import Encoder
 from pyqrt.nn.config import Head, Problem
@@ -134,8 +135,14 @@ def quantize_encoder(
             lambda done, of: progress("rounding weights", done, of),
         )
     progress("lowering to integers", 0, 1)
-    program, tensors = lower(encoder, scales)
+    file = lower_to_file(encoder, scales, tokenizer)
     progress("lowering to integers", 1, 1)
+    return file
+
+
+def lower_to_file(encoder: Encoder, scales: Scales, tokenizer: str | None = None) -> ModelFile:
+    """A model file in memory of an encoder at the given scales, without provenance and report."""
+    program, tensors = lower(encoder, scales)
     return ModelFile(
         path="the quantized model",
         program=program,
@@ -207,10 +214,11 @@ def _sequences(
         drawn = sample(examples, CALIBRATION_EXAMPLES + HELDOUT_EXAMPLES, seed)
         held_out = min(HELDOUT_EXAMPLES, max(1, len(drawn) // 8))
         seen, unseen = drawn[held_out:], drawn[:held_out]
-    return _encode(tokenizer, seen, config.vocab_size), _encode(tokenizer, unseen, config.vocab_size)
+    return encode(tokenizer, seen, config.vocab_size), encode(tokenizer, unseen, config.vocab_size)
 
 
-def _encode(tokenizer: Tokenizer, examples: Sequence[Example], vocab_size: int) -> list[Encoded]:
+def encode(tokenizer: Tokenizer, examples: Sequence[Example], vocab_size: int) -> list[Encoded]:
+    """Tokens of every example, cut at the model's length. Raises ModelError for ids outside the vocabulary."""
     texts = [example.text for example in examples]
     pairs = [example.pair for example in examples if example.pair is not None]
     encoded = []

@@ -11,6 +11,7 @@ The steps of the int8 grids and of the weights learn with the gradient of LSQ (E
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -168,22 +169,18 @@ class QuantizedEncoder(nn.Module):
 
     def _observe(self, name: str, real: Tensor) -> Tensor:
         """The value of a tap's integers; of a layer norm's two, the int16 that the residual adds."""
-        if self._run is None or name not in self._run.taps:
-            return real
+        places = self._run.next_places(name) if self._run else []
         narrow, wide = None, None
-        for tapped in self._run.taps[name]:
-            integers = self._run.integers(tapped, real.shape[1])
+        for tapped in places:
+            integers = self._run.integers(tapped, real.shape[1])  # type: ignore[union-attr]
             if isinstance(tapped.grid, Grid):
                 shift = torch.from_numpy(tapped.grid.shift).to(real.dtype)
                 narrow = on_grid(real, integers, self._step(name), MAX_S8, tapped.grid.zero_point, shift)
             else:
                 wide = on_grid(real, integers, torch.tensor(tapped.grid), MAX_S16)
-        if wide is None:
-            assert narrow is not None
-            return narrow
-        if narrow is not None:
+        if self._run and narrow is not None and wide is not None:
             self._run.narrow[id(wide)] = (wide, narrow)
-        return wide
+        return next((x for x in (wide, narrow) if x is not None), real)
 
     def _read(self, linear: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Linear layers read int8 where there is one."""
@@ -196,13 +193,22 @@ class _Run:
     """One pass of the integer program, while the float encoder follows it."""
 
     def __init__(self, lowered: Lowered, buffers: list[Integers]) -> None:
-        self.taps = lowered.taps
         self._buffers = buffers
+        self._places = lowered.taps
+        self._passed = Counter[str]()
         # int16 tensors of taps that have int8 too, by identity; kept, so that no other takes its place
         self.narrow: dict[int, tuple[Tensor, Tensor]] = {}
 
+    def next_places(self, name: str) -> list[Tapped]:
+        """What the program holds for a tap, int8 or int16 or both; layers that share it pass it in turn."""
+        turn = self._passed[name]
+        self._passed[name] += 1
+        places = self._places.get(name, [])
+        kinds = [[p for p in places if isinstance(p.grid, Grid) == int8] for int8 in (True, False)]
+        return [kind[turn] for kind in kinds if turn < len(kind)]
+
     def integers(self, tapped: Tapped, width: int) -> Tensor:
-        """What the program holds for a tap, [rows, width]."""
+        """Those of a tap, [rows, width]."""
         return from_dlpack(self._buffers[tapped.buffer])[:, tapped.column : tapped.column + width]
 
 

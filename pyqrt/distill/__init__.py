@@ -1,0 +1,1 @@
+"""Knowledge distillation: a student encoder learns what a teacher encoder computes. Needs torch."""

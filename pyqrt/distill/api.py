@@ -1,0 +1,277 @@
+"""From a teacher's checkpoint to a student: the whole of `pyqrt distill` and `pyqrt qat`."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+import pyqrt
+from pyqrt.distill.objective import METHODS, Objective, Term, Weights
+from pyqrt.distill.student import shallow_student
+from pyqrt.distill.training import Lessons, teach
+from pyqrt.errors import ModelError
+from pyqrt.grids import Scales
+from pyqrt.nn import Encoder
+from pyqrt.nn.config import Task
+from pyqrt.progress import Progress, progress_bars
+from pyqrt.quantize.api import (
+    CALIBRATION_EXAMPLES,
+    HELDOUT_EXAMPLES,
+    encode,
+    lower_to_file,
+)
+from pyqrt.quantize.checkpoint import Checkpoint, load_checkpoint
+from pyqrt.quantize.choose import choose_scales
+from pyqrt.quantize.gate import FloatRows, compare, float_outputs, integer_outputs
+from pyqrt.quantize.qat import QuantizedEncoder
+from pyqrt.quantize.texts import Encoded, Example, pack, read_examples, sample
+from pyqrt.runtime.format import write
+from pyqrt.runtime.model import Model
+from pyqrt.runtime.tokenization import Tokenizer
+from pyqrt.train.loop import Options, SavePoint
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How long and how fast.
+
+    epochs: in floats; integer_epochs: afterwards, in integers, for a model file. Either may be 0.
+    learning_rate, integer_learning_rate: the peak of each. batch: examples of a step. seed: of the
+    order of examples. max_length: tokens of an example; None: as many as the encoders take.
+    """
+
+    epochs: int = 3
+    integer_epochs: int = 1
+    learning_rate: float = 5e-5
+    integer_learning_rate: float = 1e-5
+    batch: int = 32
+    seed: int = 0
+    max_length: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "integer_epochs"):
+            if getattr(self, name) < 0:
+                raise ModelError(f"{name} is {getattr(self, name)}; it must be at least 0")
+        if self.batch < 1:
+            raise ModelError(f"batch is {self.batch}; it must be at least 1")
+
+    def options(self, epochs: int, learning_rate: float) -> Options:
+        """For the training loop."""
+        return Options(epochs=epochs, learning_rate=learning_rate, seed=self.seed)
+
+
+def weights_of(method: str, terms: Mapping[Term, float] | None = None, **settings: Any) -> Weights:
+    """The weights of a method of `METHODS`, those in `terms` replaced. Raises ModelError."""
+    if method not in METHODS:
+        raise ModelError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
+    return Weights({**METHODS[method], **(terms or {})}, **settings)
+
+
+def distill_checkpoint(
+    teacher: str | Path,
+    output: str | Path,
+    data: str | Path,
+    *,
+    student: str | Path | None = None,
+    layers: int | None = None,
+    task: Task | None = None,
+    weights: Weights | None = None,
+    training: Training | None = None,
+    threads: int = 1,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Trains a student to compute what a teacher computes; returns a report.
+
+    teacher: a Hugging Face directory. output: `.qrt`, a model file of integers, trained in integers at
+    the end; else a directory, written as a Hugging Face checkpoint in floats. data: texts as for
+    calibration (`pyqrt.quantize.texts`), with labels if the loss has that term; an eighth, at most 128, is
+    held out for the report. student: the checkpoint directory it starts from; or layers: so many of the
+    teacher's; neither: a copy of the teacher. task: None takes it from the teacher. threads: of the integer
+    program in training.
+
+    The state of training stands in files beside the output, `OUTPUT.float-training` and
+    `OUTPUT.integer-training`: the same call continues a training that was killed, and gives the same
+    bytes. They are removed at the end. Raises ModelError when the models, the data and the options do not
+    fit together.
+    """
+    started = time.perf_counter()
+    output, data = Path(output), Path(data)
+    weights, training = weights or weights_of("result"), training or Training()
+    _check_output(output)
+    with progress_bars(progress) as report:
+        course = _Course(Path(teacher), student, layers, task, data, weights, training)
+        losses = {"float": course.teach_floats(output, report)} if training.epochs else {}
+        if output.suffix == ".qrt":
+            if training.integer_epochs:
+                losses["integer"] = course.teach_integers(output, threads, report)
+            heldout = course.write_integers(output)
+        else:
+            heldout = course.write_floats(output)
+    for kind in ("float", "integer"):
+        _state_file(output, kind).unlink(missing_ok=True)
+    return {
+        **heldout,
+        "losses": losses,
+        "examples": len(course.lessons.student),
+        "provenance": course.provenance,
+        "seconds": time.perf_counter() - started,
+    }
+
+
+def _check_output(output: Path) -> None:
+    if not output.parent.is_dir():
+        raise ModelError(f"{output}: there is no directory {output.parent}; make it first")
+    if output.suffix == ".qrt" and output.is_dir():
+        raise ModelError(f"{output} is a directory; a model file cannot take its place")
+    if output.suffix != ".qrt" and output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise ModelError(f"{output} exists; name a new directory, or a model file ending in .qrt")
+
+
+def _state_file(output: Path, kind: str) -> Path:
+    return output.with_name(f"{output.name}.{kind}-training")
+
+
+class _Course:
+    """Teacher, student and texts, read and checked before the first step."""
+
+    def __init__(
+        self,
+        teacher: Path,
+        student: str | Path | None,
+        layers: int | None,
+        task: Task | None,
+        data: Path,
+        weights: Weights,
+        training: Training,
+    ) -> None:
+        if student is not None and layers is not None:
+            raise ModelError(
+                "student and layers are both given; layers are those of a student from its teacher"
+            )
+        self.training = training
+        self.teacher, source = load_checkpoint(teacher, task)
+        self.teacher.requires_grad_(False)
+        self.student, self.configuration, self.origin = self.teacher, source.config, source
+        if student is not None:
+            self.student, self.origin = load_checkpoint(student, self.teacher.config.head.task)
+            self.configuration = self.origin.config
+        elif layers is not None:
+            self.student, self.configuration = shallow_student(self.teacher, source.config, layers)
+        else:
+            self.student = copy.deepcopy(self.teacher)
+        self.student.requires_grad_(True)
+        self.model: nn.Module = self.student
+        self.scales: Scales | None = None
+        self.objective = Objective(self.teacher, self.student, weights)
+
+        examples = read_examples(data)
+        if len(examples) < 2:
+            raise ModelError(f"{data} holds one text; at least 2 are needed, one to compare on")
+        order = sample(examples, len(examples), training.seed)
+        held_out = min(HELDOUT_EXAMPLES, max(1, len(order) // 8))
+        self.unseen = self._lessons(order[:held_out], source)
+        self.lessons = self._lessons(order[held_out:], source)
+        self.provenance = {
+            "pyqrt_version": pyqrt.__version__,
+            "teacher": source.path.name,
+            "teacher_sha256": source.sha256,
+            "checkpoint": self.origin.path.name,
+            "checkpoint_sha256": self.origin.sha256,
+            "family": self.student.config.family,
+            "layers": self.student.config.num_hidden_layers,
+            "data": data.name,
+            "data_sha256": hashlib.sha256(data.read_bytes()).hexdigest(),
+            "loss": dataclasses.asdict(weights),
+            "training": dataclasses.asdict(training),
+        }
+
+    def teach_floats(self, output: Path, progress: Progress) -> list[float]:
+        """Trains the float student."""
+        options = self.training.options(self.training.epochs, self.training.learning_rate)
+        return self._teach(options, output, "float", progress)
+
+    def teach_integers(self, output: Path, threads: int, progress: Progress) -> list[float]:
+        """Calibrates the student and trains the integers it becomes."""
+        model = QuantizedEncoder(self.student, self._calibrated(), threads=threads)
+        self.model = model
+        options = self.training.options(self.training.integer_epochs, self.training.integer_learning_rate)
+        losses = self._teach(options, output, "integer", progress)
+        self.student, self.scales = model.trained()
+        return losses
+
+    def write_integers(self, output: Path) -> dict[str, Any]:
+        """Writes the model file; how near it is to the teacher, and to the student's own floats."""
+        scales = self.scales or self._calibrated()
+        file = lower_to_file(self.student, scales, self.origin.tokenizer_json)
+        integers = integer_outputs(Model(file), self.unseen.student)
+        report = self._heldout(integers)
+        report["heldout"] = compare(
+            self.student.config.head, float_outputs(self.student, self.unseen.student), integers
+        ).to_dict()
+        write(output, file.program, file.tensors, file.task, file.tokenizer, self.provenance, report)
+        return report
+
+    def write_floats(self, output: Path) -> dict[str, Any]:
+        """Writes a Hugging Face directory; how near the student is to the teacher."""
+        from pyqrt.train.save import save_checkpoint
+
+        save_checkpoint(self.student, self.configuration, self.origin.tokenizer_json, output)
+        return self._heldout(float_outputs(self.student, self.unseen.student))
+
+    def _heldout(self, actual: list[FloatRows]) -> dict[str, Any]:
+        """The student beside its teacher on texts that neither was trained on, where results are alike."""
+        expected = float_outputs(self.teacher, self.unseen.teacher)
+        if any(a.shape != b.shape for a, b in zip(expected, actual, strict=True)):
+            return {}
+        return {"heldout_teacher": compare(self.student.config.head, expected, actual).to_dict()}
+
+    def _teach(self, options: Options, output: Path, kind: str, progress: Progress) -> list[float]:
+        identity = json.dumps({"kind": kind, **self.provenance}, sort_keys=True)
+        return teach(
+            self.model,
+            self.student,
+            self.teacher,
+            self.objective,
+            self.lessons,
+            options,
+            batch_size=self.training.batch,
+            save_point=SavePoint(_state_file(output, kind), identity),
+            progress=progress,
+            stage=f"training in {kind}s",
+        )
+
+    def _calibrated(self) -> Scales:
+        seen = self.lessons.student[:CALIBRATION_EXAMPLES]
+        return choose_scales(self.student, lambda: pack(seen))
+
+    def _lessons(self, examples: Sequence[Example], source: Checkpoint) -> Lessons:
+        limit = min(self.student.config.max_length, self.teacher.config.max_length)
+        length = min(limit, self.training.max_length or limit)
+        return Lessons(
+            *(
+                _encode(encoder, checkpoint, examples, length)
+                for encoder, checkpoint in ((self.student, self.origin), (self.teacher, source))
+            )
+        )
+
+
+def _encode(
+    encoder: Encoder, checkpoint: Checkpoint, examples: Sequence[Example], length: int
+) -> list[Encoded]:
+    if checkpoint.tokenizer_json is None:
+        raise ModelError(
+            f"{checkpoint.path} has neither tokenizer.json nor vocab.txt, so it cannot read text"
+        )
+    sequences = encode(Tokenizer(checkpoint.tokenizer_json, length), examples, encoder.config.vocab_size)
+    if encoder.config.type_vocab_size > 1:
+        return sequences
+    return [Encoded(sequence.ids, [0] * len(sequence.ids)) for sequence in sequences]

@@ -1,0 +1,90 @@
+"""The training of a student, in floats or in integers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from pyqrt.distill.objective import Objective
+from pyqrt.errors import ModelError
+from pyqrt.nn import Encoder
+from pyqrt.progress import Progress, silent
+from pyqrt.quantize.texts import Encoded, pack_one
+from pyqrt.train.batches import epoch_batches
+from pyqrt.train.loop import Options, SavePoint, fit
+
+# Of the weights' learning rate, that of the logarithms of scales: a factor moves by about the rate.
+SCALE_RATE = 10.0
+
+# numbers of examples, their results and the bounds of their sequences -> the task's own loss
+LabelLoss = Callable[[Sequence[int], Tensor, Sequence[int]], Tensor]
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """What is taught: every example as the student and as the teacher reads it.
+
+    labels: the task's loss on the examples' labels, if they have any.
+    """
+
+    student: Sequence[Encoded]
+    teacher: Sequence[Encoded]
+    labels: LabelLoss | None = None
+
+    @property
+    def same_tokens(self) -> bool:
+        """Do both read the same tokens?"""
+        return all(a.ids == b.ids for a, b in zip(self.student, self.teacher, strict=True))
+
+
+def teach(
+    model: nn.Module,
+    student: Encoder,
+    teacher: Encoder,
+    objective: Objective,
+    lessons: Lessons,
+    options: Options,
+    *,
+    batch_size: int,
+    save_point: SavePoint | None = None,
+    progress: Progress = silent,
+    stage: str = "distilling",
+) -> list[float]:
+    """Trains `model`: the student itself, or the `QuantizedEncoder` around it. The mean loss of every epoch.
+
+    Raises ModelError when the loss needs labels or equal tokens that the lessons do not have, and
+    whatever `fit` raises.
+    """
+    if objective.by_token and not lessons.same_tokens:
+        raise ModelError(
+            "teacher and student cut texts into different tokens; only the result and labels of whole texts "
+            "can be compared: leave the other terms out"
+        )
+    label_weight = objective.weights.get("labels", 0.0)
+    if label_weight and lessons.labels is None:
+        raise ModelError("the loss has the term labels, but the data has none; leave the term out")
+
+    def loss(numbers: Sequence[int]) -> Tensor:
+        batch = pack_one([lessons.student[i] for i in numbers])
+        with torch.no_grad():
+            expected = objective.view(teacher, pack_one([lessons.teacher[i] for i in numbers]))
+        actual = objective.view(student, batch, model)
+        total: Tensor = objective(actual, expected, batch.offsets)
+        if lessons.labels is not None and label_weight:
+            total = total + label_weight * lessons.labels(numbers, actual.result, batch.offsets)
+        return total
+
+    lengths = [len(sequence.ids) for sequence in lessons.student]
+    return fit(
+        nn.ModuleDict({"student": model, "objective": objective}),
+        lambda epoch: epoch_batches(lengths, batch_size, options.seed, epoch),
+        loss,
+        options,
+        rate_of=lambda name: SCALE_RATE if ".log_" in name else 1.0,
+        save_point=save_point,
+        progress=progress,
+        stage=stage,
+    )
