@@ -1,8 +1,8 @@
 """The command line: one file per command, named after it.
 
 A command imports what it needs when it runs, so that `pyqrt --help` is quick and only `quantize`,
-`demo`, and `eval` beside a checkpoint, need torch. Exit codes: 0 done, 1 an error told in one line on
-stderr, 2 wrong usage.
+`qat`, `distill`, `demo`, and `eval` beside a checkpoint, need torch. Exit codes: 0 done, 1 an error told
+in one line on stderr, 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import typer
 
 from pyqrt.cli.bench import bench
 from pyqrt.cli.demo import demo
+from pyqrt.cli.distill import distill, qat
 from pyqrt.cli.doctor import doctor
 from pyqrt.cli.errors import clear_errors
 from pyqrt.cli.eval import evaluate
@@ -30,7 +31,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for command in (quantize, run, inspect, bench, export_onnx, doctor, demo):
+for command in (quantize, qat, distill, run, inspect, bench, export_onnx, doctor, demo):
     app.command()(clear_errors(command))
 app.command("eval")(clear_errors(evaluate))
 

@@ -6,7 +6,7 @@ import json
 import sys
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -48,6 +48,7 @@ def quantize(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON, no progress.")] = False,
 ) -> None:
     """Quantize a checkpoint to an integer-only model file."""
+    from pyqrt.cli.tables import print_report
     from pyqrt.quantize.api import quantize_checkpoint
 
     report = quantize_checkpoint(
@@ -65,20 +66,4 @@ def quantize(
     if as_json:
         sys.stdout.write(json.dumps(report) + "\n")
     else:
-        _print_report(output, report)
-
-
-def _print_report(output: Path, report: dict[str, Any]) -> None:
-    from pyqrt.cli.tables import print_pairs
-
-    plain = {key.replace("_", " "): _plain(value) for key, value in report.items()}
-    print_pairs(f"{output}, {output.stat().st_size / 1e6:.1f} MB", plain)
-
-
-def _plain(value: Any) -> str:
-    """A report's value as a person reads it."""
-    if isinstance(value, dict):
-        return ", ".join(f"{key.replace('_', ' ')} {_plain(item)}" for key, item in value.items())
-    if isinstance(value, list):
-        return ", ".join(map(_plain, value))
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+        print_report(f"{output}, {output.stat().st_size / 1e6:.1f} MB", report)

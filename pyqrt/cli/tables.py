@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pyqrt.cli.errors import printable
 
@@ -27,3 +28,17 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
 def print_pairs(title: str, pairs: Mapping[str, str]) -> None:
     """Print names and values."""
     print_table(title, ("", ""), list(pairs.items()))
+
+
+def print_report(title: str, report: Mapping[str, Any]) -> None:
+    """Print nested names and values, a line for each outer name."""
+    print_pairs(title, {key.replace("_", " "): _plain(value) for key, value in report.items()})
+
+
+def _plain(value: Any) -> str:
+    """A report's value as a person reads it."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key.replace('_', ' ')} {_plain(item)}" for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_plain, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -6,8 +6,9 @@ import copy
 import dataclasses
 import hashlib
 import json
+import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,28 +16,25 @@ from typing import Any
 from torch import nn
 
 import pyqrt
+from pyqrt.distill.lessons import Reader, read_texts
 from pyqrt.distill.objective import METHODS, Objective, Term, Weights
 from pyqrt.distill.student import shallow_student
-from pyqrt.distill.training import Lessons, teach
+from pyqrt.distill.training import teach
 from pyqrt.errors import ModelError
 from pyqrt.grids import Scales
-from pyqrt.nn import Encoder
-from pyqrt.nn.config import Task
 from pyqrt.progress import Progress, progress_bars
 from pyqrt.quantize.api import (
     CALIBRATION_EXAMPLES,
     HELDOUT_EXAMPLES,
-    encode,
     lower_to_file,
 )
-from pyqrt.quantize.checkpoint import Checkpoint, load_checkpoint
+from pyqrt.quantize.checkpoint import load_checkpoint
 from pyqrt.quantize.choose import choose_scales
 from pyqrt.quantize.gate import FloatRows, compare, float_outputs, integer_outputs
 from pyqrt.quantize.qat import QuantizedEncoder
-from pyqrt.quantize.texts import Encoded, Example, pack, read_examples, sample
+from pyqrt.quantize.texts import pack
 from pyqrt.runtime.format import write
 from pyqrt.runtime.model import Model
-from pyqrt.runtime.tokenization import Tokenizer
 from pyqrt.train.loop import Options, SavePoint
 
 
@@ -61,8 +59,9 @@ class Training:
         for name in ("epochs", "integer_epochs"):
             if getattr(self, name) < 0:
                 raise ModelError(f"{name} is {getattr(self, name)}; it must be at least 0")
-        if self.batch < 1:
-            raise ModelError(f"batch is {self.batch}; it must be at least 1")
+        for name, value in (("batch", self.batch), ("max_length", self.max_length)):
+            if value is not None and value < 1:
+                raise ModelError(f"{name} is {value}; it must be at least 1")
 
     def options(self, epochs: int, learning_rate: float) -> Options:
         """For the training loop."""
@@ -83,7 +82,7 @@ def distill_checkpoint(
     *,
     student: str | Path | None = None,
     layers: int | None = None,
-    task: Task | None = None,
+    task: str | None = None,
     weights: Weights | None = None,
     training: Training | None = None,
     threads: int = 1,
@@ -93,10 +92,10 @@ def distill_checkpoint(
 
     teacher: a Hugging Face directory. output: `.qrt`, a model file of integers, trained in integers at
     the end; else a directory, written as a Hugging Face checkpoint in floats. data: texts as for
-    calibration (`pyqrt.quantize.texts`), with labels if the loss has that term; an eighth, at most 128, is
-    held out for the report. student: the checkpoint directory it starts from; or layers: so many of the
-    teacher's; neither: a copy of the teacher. task: None takes it from the teacher. threads: of the integer
-    program in training.
+    calibration (`pyqrt.quantize.texts`), or the training file of `task`, one of `pyqrt.eval`'s, where the
+    loss has the term labels; an eighth, at most 128, is held out for the report. student: the checkpoint
+    directory it starts from; or layers: so many of the teacher's; neither: a copy of the teacher.
+    threads: of the integer program in training.
 
     The state of training stands in files beside the output, `OUTPUT.float-training` and
     `OUTPUT.integer-training`: the same call continues a training that was killed, and gives the same
@@ -148,7 +147,7 @@ class _Course:
         teacher: Path,
         student: str | Path | None,
         layers: int | None,
-        task: Task | None,
+        task: str | None,
         data: Path,
         weights: Weights,
         training: Training,
@@ -158,28 +157,27 @@ class _Course:
                 "student and layers are both given; layers are those of a student from its teacher"
             )
         self.training = training
-        self.teacher, source = load_checkpoint(teacher, task)
+        texts = read_texts(data, task)
+        self.teacher, source = load_checkpoint(teacher)
         self.teacher.requires_grad_(False)
-        self.student, self.configuration, self.origin = self.teacher, source.config, source
+        self.student, self.origin = copy.deepcopy(self.teacher), source
         if student is not None:
             self.student, self.origin = load_checkpoint(student, self.teacher.config.head.task)
-            self.configuration = self.origin.config
         elif layers is not None:
-            self.student, self.configuration = shallow_student(self.teacher, source.config, layers)
-        else:
-            self.student = copy.deepcopy(self.teacher)
+            self.student, configuration = shallow_student(self.teacher, source.config, layers)
+            self.origin = dataclasses.replace(source, config=configuration)
         self.student.requires_grad_(True)
         self.model: nn.Module = self.student
         self.scales: Scales | None = None
         self.objective = Objective(self.teacher, self.student, weights)
 
-        examples = read_examples(data)
-        if len(examples) < 2:
-            raise ModelError(f"{data} holds one text; at least 2 are needed, one to compare on")
-        order = sample(examples, len(examples), training.seed)
+        limits = (self.student.config.max_length, self.teacher.config.max_length, training.max_length)
+        length = min(limit for limit in limits if limit is not None)
+        readers = [Reader(self.student, self.origin, length), Reader(self.teacher, source, length)]
+        order = random.Random(training.seed).sample(range(len(texts)), len(texts))
         held_out = min(HELDOUT_EXAMPLES, max(1, len(order) // 8))
-        self.unseen = self._lessons(order[:held_out], source)
-        self.lessons = self._lessons(order[held_out:], source)
+        self.unseen = texts.lessons(order[:held_out], *readers)
+        self.lessons = texts.lessons(order[held_out:], *readers)
         self.provenance = {
             "pyqrt_version": pyqrt.__version__,
             "teacher": source.path.name,
@@ -189,6 +187,7 @@ class _Course:
             "family": self.student.config.family,
             "layers": self.student.config.num_hidden_layers,
             "data": data.name,
+            "task": task,
             "data_sha256": hashlib.sha256(data.read_bytes()).hexdigest(),
             "loss": dataclasses.asdict(weights),
             "training": dataclasses.asdict(training),
@@ -224,7 +223,7 @@ class _Course:
         """Writes a Hugging Face directory; how near the student is to the teacher."""
         from pyqrt.train.save import save_checkpoint
 
-        save_checkpoint(self.student, self.configuration, self.origin.tokenizer_json, output)
+        save_checkpoint(self.student, self.origin, output)
         return self._heldout(float_outputs(self.student, self.unseen.student))
 
     def _heldout(self, actual: list[FloatRows]) -> dict[str, Any]:
@@ -252,26 +251,3 @@ class _Course:
     def _calibrated(self) -> Scales:
         seen = self.lessons.student[:CALIBRATION_EXAMPLES]
         return choose_scales(self.student, lambda: pack(seen))
-
-    def _lessons(self, examples: Sequence[Example], source: Checkpoint) -> Lessons:
-        limit = min(self.student.config.max_length, self.teacher.config.max_length)
-        length = min(limit, self.training.max_length or limit)
-        return Lessons(
-            *(
-                _encode(encoder, checkpoint, examples, length)
-                for encoder, checkpoint in ((self.student, self.origin), (self.teacher, source))
-            )
-        )
-
-
-def _encode(
-    encoder: Encoder, checkpoint: Checkpoint, examples: Sequence[Example], length: int
-) -> list[Encoded]:
-    if checkpoint.tokenizer_json is None:
-        raise ModelError(
-            f"{checkpoint.path} has neither tokenizer.json nor vocab.txt, so it cannot read text"
-        )
-    sequences = encode(Tokenizer(checkpoint.tokenizer_json, length), examples, encoder.config.vocab_size)
-    if encoder.config.type_vocab_size > 1:
-        return sequences
-    return [Encoded(sequence.ids, [0] * len(sequence.ids)) for sequence in sequences]

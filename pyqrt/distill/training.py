@@ -2,42 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
+from pyqrt.distill.lessons import Lessons
 from pyqrt.distill.objective import Objective
 from pyqrt.errors import ModelError
 from pyqrt.nn import Encoder
 from pyqrt.progress import Progress, silent
-from pyqrt.quantize.texts import Encoded, pack_one
+from pyqrt.quantize.texts import pack_one
 from pyqrt.train.batches import epoch_batches
 from pyqrt.train.loop import Options, SavePoint, fit
 
 # Of the weights' learning rate, that of the logarithms of scales: a factor moves by about the rate.
 SCALE_RATE = 10.0
-
-# numbers of examples, their results and the bounds of their sequences -> the task's own loss
-LabelLoss = Callable[[Sequence[int], Tensor, Sequence[int]], Tensor]
-
-
-@dataclass(frozen=True)
-class Lessons:
-    """What is taught: every example as the student and as the teacher reads it.
-
-    labels: the task's loss on the examples' labels, if they have any.
-    """
-
-    student: Sequence[Encoded]
-    teacher: Sequence[Encoded]
-    labels: LabelLoss | None = None
-
-    @property
-    def same_tokens(self) -> bool:
-        """Do both read the same tokens?"""
-        return all(a.ids == b.ids for a, b in zip(self.student, self.teacher, strict=True))
 
 
 def teach(
@@ -74,7 +54,7 @@ def teach(
         actual = objective.view(student, batch, model)
         total: Tensor = objective(actual, expected, batch.offsets)
         if lessons.labels is not None and label_weight:
-            total = total + label_weight * lessons.labels(numbers, actual.result, batch.offsets)
+            total = total + label_weight * lessons.labels(numbers, actual.result)
         return total
 
     lengths = [len(sequence.ids) for sequence in lessons.student]

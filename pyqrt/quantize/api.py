@@ -218,7 +218,7 @@ def _sequences(
 
 
 def encode(tokenizer: Tokenizer, examples: Sequence[Example], vocab_size: int) -> list[Encoded]:
-    """Tokens of every example, cut at the model's length. Raises ModelError for ids outside the vocabulary."""
+    """Tokens of every example, cut at the tokenizer's length. Raises ModelError for unknown ids."""
     texts = [example.text for example in examples]
     pairs = [example.pair for example in examples if example.pair is not None]
     encoded = []

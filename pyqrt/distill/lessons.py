@@ -1,0 +1,121 @@
+"""What a student is taught: examples from files, as the student and as the teacher read them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from pyqrt.errors import ModelError
+from pyqrt.nn import Encoder
+from pyqrt.quantize.api import encode
+from pyqrt.quantize.checkpoint import Checkpoint
+from pyqrt.quantize.texts import Encoded, Example, read_examples
+from pyqrt.runtime.tokenization import Tokenizer
+
+if TYPE_CHECKING:
+    from pyqrt.train.finetune import LabelledData
+
+# numbers of examples and their results -> the task's own loss
+LabelLoss = Callable[[Sequence[int], Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """Every example as the student and as the teacher reads it.
+
+    labels: the task's loss on the examples' labels, if they have any.
+    """
+
+    student: Sequence[Encoded]
+    teacher: Sequence[Encoded]
+    labels: LabelLoss | None = None
+
+    @property
+    def same_tokens(self) -> bool:
+        """Do both read the same tokens?"""
+        return all(a.ids == b.ids for a, b in zip(self.student, self.teacher, strict=True))
+
+
+class Reader:
+    """An encoder's tokenizer. Raises ModelError for a checkpoint without one."""
+
+    def __init__(self, encoder: Encoder, checkpoint: Checkpoint, max_length: int) -> None:
+        if checkpoint.tokenizer_json is None:
+            raise ModelError(
+                f"{checkpoint.path} has neither tokenizer.json nor vocab.txt: it cannot read text"
+            )
+        self.config = encoder.config
+        self.tokenizer = Tokenizer(checkpoint.tokenizer_json, max_length)
+
+    @property
+    def typed(self) -> bool:
+        """Does the encoder tell token types apart?"""
+        return self.config.type_vocab_size > 1
+
+    def read(self, examples: Sequence[Example]) -> list[Encoded]:
+        """Tokens of every example, cut at the reader's length."""
+        sequences = encode(self.tokenizer, examples, self.config.vocab_size)
+        if self.typed:
+            return sequences
+        return [Encoded(sequence.ids, [0] * len(sequence.ids)) for sequence in sequences]
+
+
+class Texts:
+    """Texts without labels."""
+
+    def __init__(self, examples: Sequence[Example]) -> None:
+        self._examples = examples
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def lessons(self, numbers: Sequence[int], student: Reader, teacher: Reader) -> Lessons:
+        """Some of the examples, in the order of `numbers`."""
+        chosen = [self._examples[number] for number in numbers]
+        return Lessons(student.read(chosen), teacher.read(chosen))
+
+
+class LabelledTexts:
+    """A task's training file."""
+
+    def __init__(self, data: LabelledData) -> None:
+        self._data = data
+
+    def __len__(self) -> int:
+        return len(self._data.examples)
+
+    def lessons(self, numbers: Sequence[int], student: Reader, teacher: Reader) -> Lessons:
+        """Some of the examples, in the order of `numbers`. Raises ModelError for a head of other labels."""
+        from pyqrt.train.finetune import label_sequences, task_loss
+
+        head = student.config.head
+        if len(self._data.labels) > 1 and self._data.labels != head.labels:
+            raise ModelError(f"the data's labels are {self._data.labels}, the student's {head.labels}")
+        chosen = replace(self._data, examples=[self._data.examples[number] for number in numbers])
+        ours, theirs = (
+            label_sequences(chosen, reader.tokenizer, typed=reader.typed)[0] for reader in (student, teacher)
+        )
+
+        def loss(batch: Sequence[int], result: Tensor) -> Tensor:
+            value: Tensor = task_loss(result, torch.cat([ours[number].target for number in batch]))
+            return value
+
+        return Lessons([item.tokens for item in ours], [item.tokens for item in theirs], loss)
+
+
+def read_texts(data: Path, task: str | None) -> Texts | LabelledTexts:
+    """Texts as for calibration, or the training file of a task of `pyqrt.eval`. Raises ModelError."""
+    if task is None:
+        texts: Texts | LabelledTexts = Texts(read_examples(data))
+    else:
+        from pyqrt.train.finetune import read_labelled
+
+        texts = LabelledTexts(read_labelled(task, data))
+    if len(texts) < 2:
+        raise ModelError(f"{data} holds one example; at least 2 are needed, one to compare on")
+    return texts

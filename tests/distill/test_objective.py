@@ -1,0 +1,168 @@
+"""What a student is asked for: terms, layers, projections, and what cannot be compared."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from pyqrt.distill.api import weights_of
+from pyqrt.distill.objective import METHODS, TERMS, Objective, Weights, layer_map
+from pyqrt.distill.student import shallow_student
+from pyqrt.errors import ModelError
+from pyqrt.models import family
+from pyqrt.nn import Encoder
+from pyqrt.quantize.texts import pack_one
+from tiny_encoders import mixed_lengths, random_sequences, tiny_configurations, tiny_encoder
+
+MEASURED = [term for term in TERMS if term != "labels"]
+
+
+def wide_teacher(**options: Any) -> Encoder:
+    """A teacher twice as wide and deep as tiny BERT number 0."""
+    torch.manual_seed(3)
+    hf = family("bert").tiny()[0] | {"hidden_size": 64, "num_hidden_layers": 4} | options
+    return Encoder(family("bert").configure(hf, None)).eval()
+
+
+def value(objective: Objective, student: Encoder, teacher: Encoder) -> torch.Tensor:
+    batch = pack_one(random_sequences(student, mixed_lengths(student, 4)))
+    with torch.no_grad():
+        expected = objective.view(teacher, batch)
+    loss: torch.Tensor = objective(objective.view(student, batch), expected, batch.offsets)
+    return loss
+
+
+@pytest.mark.parametrize("term", MEASURED)
+@pytest.mark.parametrize(("name", "number"), tiny_configurations())
+def test_a_copy_of_the_teacher_has_nothing_to_learn(name: str, number: int, term: Any) -> None:
+    teacher, other = tiny_encoder(name, number), tiny_encoder(name, number, seed=1)
+    objective = Objective(teacher, teacher, Weights({term: 1.0}))
+    assert value(objective, tiny_encoder(name, number), teacher).item() == pytest.approx(0.0, abs=1e-5)
+    assert value(objective, other, teacher).item() > 1e-4
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_methods_weigh_their_terms(method: str) -> None:
+    teacher, student = tiny_encoder(seed=1), tiny_encoder()
+    weights = weights_of(method)
+    parts = {
+        term: value(Objective(teacher, student, Weights({term: 1.0})), student, teacher)
+        for term in weights.terms
+        if term != "labels"
+    }
+    whole = value(Objective(teacher, student, weights), student, teacher)
+    expected = sum(weights.terms[term] * part for term, part in parts.items())
+    torch.testing.assert_close(whole, expected)
+
+
+def test_terms_replace_those_of_the_method() -> None:
+    assert weights_of("tinybert", {"hidden": 0.0, "labels": 2.0}).terms == {
+        "result": 1.0,
+        "embeddings": 1.0,
+        "hidden": 0.0,
+        "attention": 1.0,
+        "labels": 2.0,
+    }
+
+
+def test_layers_are_matched_evenly_the_last_with_the_last() -> None:
+    assert layer_map(3, 6) == [1, 3, 5]
+    assert layer_map(4, 12) == [2, 5, 8, 11]
+    assert layer_map(2, 2) == [0, 1]
+    assert layer_map(2, 3) == [0, 2]
+    assert layer_map(1, 5) == [4]
+    with pytest.raises(ModelError, match="student has 3 layers, the teacher 2"):
+        layer_map(3, 2)
+
+
+def test_hidden_states_are_compared_by_the_layer_map() -> None:
+    teacher = wide_teacher(hidden_size=32)
+    student, _ = shallow_student(teacher, family("bert").tiny()[0] | {"num_hidden_layers": 4}, 2)
+    objective = Objective(teacher, student, Weights({"hidden": 1.0}))
+    assert objective.layers == [1, 3]
+    assert objective.projection is None
+    assert value(objective, student, teacher).item() > 1e-3
+
+
+def test_a_narrow_student_learns_a_projection() -> None:
+    teacher, student = wide_teacher(), tiny_encoder()
+    weights = Weights({"hidden": 1.0, "embeddings": 1.0, "cosine": 1.0, "attention": 1.0, "relations": 1.0})
+    objective = Objective(teacher, student, weights)
+    value(objective, student, teacher).backward()
+    (projection,) = objective.parameters()
+    assert projection.shape == (64, 32)
+    assert projection.grad is not None
+    assert projection.grad.abs().max() > 0
+    again = Objective(teacher, student, weights)
+    assert torch.equal(next(iter(again.parameters())), projection)
+
+
+@pytest.mark.parametrize(
+    ("terms", "options", "message"),
+    [
+        ({"result": 1.0}, {}, "embedding has 32 numbers, the teacher's 64"),
+        ({"attention": 1.0}, {"num_attention_heads": 2}, "student has 4 heads, the teacher 2"),
+        ({"hidden": 1.0}, {"num_hidden_layers": 1}, "student has 2 layers, the teacher 1"),
+        ({"relations": 1.0}, {"num_attention_heads": 64}, "relation_heads is 64; it must divide"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(terms: Any, options: Any, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        Objective(wide_teacher(**options), tiny_encoder(), Weights(terms))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Weights({"colour": 1.0}), "'colour' is no term"),  # type: ignore[dict-item]
+        (lambda: Weights({"hidden": -1.0}), "weight of hidden is -1.0"),
+        (lambda: Weights({"hidden": float("nan")}), "weight of hidden is nan"),
+        (lambda: Weights({"hidden": 0.0}), "no term with a weight above 0"),
+        (lambda: Weights({"hidden": 1.0}, temperature=0.0), "temperature is 0.0"),
+        (lambda: weights_of("best"), "unknown method 'best'; known: result, distilbert"),
+        (
+            lambda: Objective(tiny_encoder(), tiny_encoder(), Weights({"relations": 1.0}, relation_heads=5)),
+            "relation_heads is 5; it must divide",
+        ),
+        (
+            lambda: Objective(tiny_encoder(), tiny_encoder(), Weights({"relations": 1.0}, relation_layer=2)),
+            "relation_layer is 2; the teacher has 0 to 1",
+        ),
+        (lambda: Objective(tiny_encoder("bert", 3), tiny_encoder(), Weights()), "student's task is"),
+    ],
+)
+def test_bad_options_are_refused(make: Any, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        make()
+
+
+@pytest.mark.parametrize(("name", "number"), tiny_configurations())
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_shallow_student_is_its_teachers_layers(name: str, number: int, whole: bool) -> None:
+    teacher, hf = tiny_encoder(name, number), family(name).tiny()[number]
+    deep = teacher.config.num_hidden_layers
+    layers = deep if whole else 1
+    student, configuration = shallow_student(teacher, hf, layers)
+    assert student.config == replace(teacher.config, num_hidden_layers=layers)
+    described = family(name).configure(configuration, teacher.config.head.task)
+    assert described == student.config
+    theirs = dict(teacher.named_parameters())
+    for key, parameter in student.named_parameters():
+        source = key if whole else key.replace("layers.0.", f"layers.{deep - 1}.")
+        assert torch.equal(parameter, theirs[source]), key
+    batch = pack_one(random_sequences(teacher, mixed_lengths(teacher, 3)))
+    same = torch.equal(student(*args(batch)), teacher(*args(batch)))
+    assert same == (layers == deep)
+
+
+def args(batch: Any) -> Any:
+    return batch.ids, batch.offsets, batch.types
+
+
+@pytest.mark.parametrize("layers", [0, 3])
+def test_a_student_has_no_more_layers_than_its_teacher(layers: int) -> None:
+    with pytest.raises(ModelError, match=f"student has {layers} layers, the teacher 2"):
+        shallow_student(tiny_encoder(), family("bert").tiny()[0], layers)
