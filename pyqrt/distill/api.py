@@ -19,7 +19,7 @@ import pyqrt
 from pyqrt.distill.lessons import Reader, read_texts
 from pyqrt.distill.objective import METHODS, Objective, Term, Weights
 from pyqrt.distill.student import shallow_student
-from pyqrt.distill.training import teach
+from pyqrt.distill.training import check_lessons, teach
 from pyqrt.errors import ModelError
 from pyqrt.grids import Scales
 from pyqrt.progress import Progress, progress_bars
@@ -106,8 +106,8 @@ def distill_checkpoint(
     output, data = Path(output), Path(data)
     weights, training = weights or weights_of("result"), training or Training()
     _check_output(output)
+    course = _Course(Path(teacher), student, layers, task, data, weights, training)
     with progress_bars(progress) as report:
-        course = _Course(Path(teacher), student, layers, task, data, weights, training)
         losses = {"float": course.teach_floats(output, report)} if training.epochs else {}
         if output.suffix == ".qrt":
             if training.integer_epochs:
@@ -178,6 +178,7 @@ class _Course:
         held_out = min(HELDOUT_EXAMPLES, max(1, len(order) // 8))
         self.unseen = texts.lessons(order[:held_out], *readers)
         self.lessons = texts.lessons(order[held_out:], *readers)
+        check_lessons(self.objective, self.lessons)
         self.provenance = {
             "pyqrt_version": pyqrt.__version__,
             "teacher": source.path.name,
@@ -208,14 +209,11 @@ class _Course:
         return losses
 
     def write_integers(self, output: Path) -> dict[str, Any]:
-        """Writes the model file; how near it is to the teacher, and to the student's own floats."""
+        """Writes the model file; how near it is to the teacher."""
         scales = self.scales or self._calibrated()
         file = lower_to_file(self.student, scales, self.origin.tokenizer_json)
         integers = integer_outputs(Model(file), self.unseen.student)
         report = self._heldout(integers)
-        report["heldout"] = compare(
-            self.student.config.head, float_outputs(self.student, self.unseen.student), integers
-        ).to_dict()
         write(output, file.program, file.tensors, file.task, file.tokenizer, self.provenance, report)
         return report
 
@@ -231,7 +229,7 @@ class _Course:
         expected = float_outputs(self.teacher, self.unseen.teacher)
         if any(a.shape != b.shape for a, b in zip(expected, actual, strict=True)):
             return {}
-        return {"heldout_teacher": compare(self.student.config.head, expected, actual).to_dict()}
+        return {"heldout": compare(self.student.config.head, expected, actual).to_dict()}
 
     def _teach(self, options: Options, output: Path, kind: str, progress: Progress) -> list[float]:
         identity = json.dumps({"kind": kind, **self.provenance}, sort_keys=True)

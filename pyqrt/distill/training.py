@@ -20,6 +20,20 @@ from pyqrt.train.loop import Options, SavePoint, fit
 SCALE_RATE = 10.0
 
 
+def check_lessons(objective: Objective, lessons: Lessons) -> None:
+    """Raises ModelError when the loss needs labels or equal tokens that the lessons do not have."""
+    if objective.by_token and not lessons.same_tokens:
+        raise ModelError(
+            "teacher and student cut texts into different tokens; only the result and labels of whole texts "
+            "can be compared: leave the other terms out"
+        )
+    if "labels" in objective.weights and lessons.labels is None:
+        raise ModelError(
+            "the loss has the term labels, but the data has none: name its task with --task, "
+            "or leave the term out"
+        )
+
+
 def teach(
     model: nn.Module,
     student: Encoder,
@@ -35,17 +49,10 @@ def teach(
 ) -> list[float]:
     """Trains `model`: the student itself, or the `QuantizedEncoder` around it. The mean loss of every epoch.
 
-    Raises ModelError when the loss needs labels or equal tokens that the lessons do not have, and
-    whatever `fit` raises.
+    Raises ModelError as `check_lessons` and `fit` do.
     """
-    if objective.by_token and not lessons.same_tokens:
-        raise ModelError(
-            "teacher and student cut texts into different tokens; only the result and labels of whole texts "
-            "can be compared: leave the other terms out"
-        )
+    check_lessons(objective, lessons)
     label_weight = objective.weights.get("labels", 0.0)
-    if label_weight and lessons.labels is None:
-        raise ModelError("the loss has the term labels, but the data has none; leave the term out")
 
     def loss(numbers: Sequence[int]) -> Tensor:
         batch = pack_one([lessons.student[i] for i in numbers])

@@ -1,0 +1,202 @@
+"""From a teacher's directory to a student: model files, directories, kills, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+import pyqrt
+from pyqrt.cli import app
+from pyqrt.distill import api
+from pyqrt.distill.api import Training, distill_checkpoint, weights_of
+from pyqrt.errors import ModelError
+from pyqrt.quantize.checkpoint import load_checkpoint
+from quantize.test_quantize_checkpoint import checkpoint
+
+EMBEDDING, CLASSES = 0, 3  # numbers of tiny BERTs
+SHORT = Training(epochs=1, integer_epochs=1, learning_rate=1e-2, integer_learning_rate=1e-3, batch=8)
+
+
+def write_texts(path: Path, count: int = 40) -> Path:
+    path.write_text("\n".join(f"{chr(97 + i % 26)} cab {'bean ' * (i % 5)}" for i in range(count)))
+    return path
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> Path:
+    return write_texts(tmp_path / "texts.txt")
+
+
+def test_a_student_of_one_layer_becomes_integers(tmp_path: Path, texts: Path) -> None:
+    teacher = checkpoint(tmp_path / "teacher", CLASSES)
+    output = tmp_path / "student.qrt"
+    report = distill_checkpoint(
+        teacher, output, texts, layers=1, weights=weights_of("tinybert"), training=SHORT, progress=False
+    )
+    model = pyqrt.load(output)
+    assert [node.op for node in model.program.nodes].count("attention") == 1
+    assert model.task.labels == pyqrt_labels(teacher)
+    assert len(model(["a cab", "bean"])) == 2
+    assert model.report["heldout"] == report["heldout"]
+    assert model.provenance["layers"] == 1
+    assert report["losses"].keys() == {"float", "integer"}
+    assert report["examples"] == 35
+    assert report["heldout"]["rows"] == 5
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["student.qrt", "teacher", "texts.txt"]
+
+
+def pyqrt_labels(directory: Path) -> tuple[str, ...]:
+    return load_checkpoint(directory)[0].config.head.labels
+
+
+def test_distillation_brings_the_student_near(tmp_path: Path, texts: Path) -> None:
+    teacher = checkpoint(tmp_path / "teacher", EMBEDDING)
+    near = {}
+    for epochs in (0, 8):
+        training = Training(epochs=epochs, integer_epochs=0, learning_rate=5e-3, batch=8)
+        output = tmp_path / f"{epochs}.qrt"
+        report = distill_checkpoint(teacher, output, texts, layers=1, training=training, progress=False)
+        near[epochs] = report["heldout"]["mean_cosine"]
+    assert 1 - near[8] < (1 - near[0]) / 2
+
+
+def test_integers_are_trained_beyond_post_training_quantization(tmp_path: Path, texts: Path) -> None:
+    teacher = checkpoint(tmp_path / "teacher", EMBEDDING)
+    near = {}
+    for epochs in (0, 8):
+        training = Training(epochs=0, integer_epochs=epochs, integer_learning_rate=3e-5, batch=8)
+        output = tmp_path / f"{epochs}.qrt"
+        report = distill_checkpoint(teacher, output, texts, training=training, progress=False)
+        near[epochs] = report["heldout"]["relative_error"]
+    assert near[8] < near[0] * 0.9
+
+
+@pytest.mark.parametrize("stage", ["training in floats", "training in integers"])
+def test_a_killed_training_continues_to_the_same_bytes(
+    tmp_path: Path, texts: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    teacher = checkpoint(tmp_path / "teacher", CLASSES)
+    run = partial(
+        distill_checkpoint, teacher, data=texts, layers=1, weights=weights_of("minilm"), training=SHORT
+    )
+    whole, killed = tmp_path / "whole.qrt", tmp_path / "killed.qrt"
+    run(output=whole, progress=False)
+
+    @contextmanager
+    def kill_at_third_step(shown: bool) -> Iterator[Any]:
+        def progress(at: str, done: int, of: int) -> None:
+            steps.append((at, done))
+            if at == stage and done == 3:
+                raise KeyboardInterrupt
+
+        yield progress
+
+    steps: list[tuple[str, int]] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(api, "progress_bars", kill_at_third_step)
+        patched.setattr(api, "SavePoint", partial(api.SavePoint, seconds=0.0))
+        with pytest.raises(KeyboardInterrupt):
+            run(output=killed)
+    kind = "float" if "float" in stage else "integer"
+    assert (tmp_path / f"killed.qrt.{kind}-training").exists()
+    assert not killed.exists()
+
+    steps.clear()
+    with monkeypatch.context() as patched:
+        patched.setattr(api, "progress_bars", lambda shown: contextmanager(recording(steps))())
+        run(output=killed)
+    assert (stage, 2) not in steps, "it started from the beginning"
+    assert (stage, 3) in steps
+    assert killed.read_bytes() == whole.read_bytes()
+    assert not list(tmp_path.glob("*-training"))
+
+
+def recording(steps: list[tuple[str, int]]) -> Any:
+    def progress() -> Iterator[Any]:
+        yield lambda stage, done, of: steps.append((stage, done))
+
+    return progress
+
+
+def test_the_state_of_another_training_is_refused(
+    tmp_path: Path, texts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher, output = checkpoint(tmp_path / "teacher", CLASSES), tmp_path / "student.qrt"
+
+    def fail(self: Any, output: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(api._Course, "write_integers", fail)
+        with pytest.raises(KeyboardInterrupt):
+            distill_checkpoint(teacher, output, texts, layers=1, training=SHORT, progress=False)
+    with pytest.raises(ModelError, match="of another training"):
+        distill_checkpoint(teacher, output, texts, training=SHORT, progress=False)
+
+
+def test_teacher_and_student_may_cut_texts_differently(tmp_path: Path, texts: Path) -> None:
+    teacher = checkpoint(tmp_path / "teacher", CLASSES)
+    student = checkpoint(tmp_path / "student", CLASSES)
+    vocabulary = (student / "vocab.txt").read_text().split("\n")
+    swapped = {"a": "b", "b": "a"}
+    (student / "vocab.txt").write_text("\n".join(swapped.get(word, word) for word in vocabulary))
+    run = partial(distill_checkpoint, teacher, student=student, data=texts, training=SHORT, progress=False)
+    report = run(output=tmp_path / "student.qrt")
+    assert report["heldout"]["rows"] == 5
+    with pytest.raises(ModelError, match="different tokens"):
+        run(output=tmp_path / "other.qrt", weights=weights_of("tinybert"))
+
+
+def invoke(*arguments: Any) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_commands(tmp_path: Path, texts: Path) -> None:
+    teacher = checkpoint(tmp_path / "teacher", CLASSES)
+    short = ("--data", texts, "--epochs", 1, "--batch", 16, "--json")
+    result = invoke("qat", teacher, "-o", tmp_path / "a.qrt", *short, "--loss", "hidden=0.5")
+    assert result.exit_code == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert report["provenance"]["loss"]["terms"] == {"result": 1.0, "hidden": 0.5}
+    options = ("--teacher", teacher, "--layers", 1, "-o", tmp_path / "b.qrt", "--method", "minilm")
+    result = invoke("distill", *options, *short)
+    assert result.exit_code == 0, result.stderr
+    assert pyqrt.load(tmp_path / "b.qrt").provenance["layers"] == 1
+    result = invoke("qat", teacher, "-o", tmp_path / "a.qrt", *short[:-1])
+    assert result.exit_code == 0
+    assert "heldout" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("qat {teacher} -o {folder}/x --data {texts}", "end its name in .qrt"),
+        ("qat {teacher} -o {folder}/no/x.qrt --data {texts}", "there is no directory"),
+        ("qat {teacher} -o {folder}/x.qrt --data {folder}/none.txt", "none.txt"),
+        ("qat {teacher} -o {folder}/x.qrt --data {folder}/one.txt", "holds one example"),
+        ("qat {folder} -o {folder}/x.qrt --data {texts}", "config.json"),
+        ("qat {teacher} -o {folder}/x.qrt --data {texts} --loss hidden", "TERM=WEIGHT"),
+        ("qat {teacher} -o {folder}/x.qrt --data {texts} --loss x=1", "no term"),
+        ("qat {teacher} -o {folder}/x.qrt --data {texts} --loss labels=1", "term labels, but the data"),
+        ("distill {both} --method x", "unknown method 'x'"),
+        ("distill {both} --layers 3", "student has 3 layers, the teacher 2"),
+        ("distill {both} --layers 1 --student {teacher}", "student and layers are both given"),
+        ("distill --teacher {teacher} -o {teacher} --data {texts}", "exists; name a new directory"),
+    ],
+)
+def test_errors_are_told_in_one_line(tmp_path: Path, texts: Path, arguments: str, message: str) -> None:
+    teacher = checkpoint(tmp_path / "teacher", CLASSES)
+    (tmp_path / "one.txt").write_text("a cab\n")
+    both = f"--teacher {teacher} -o {tmp_path}/x.qrt --data {texts}"
+    result = invoke(*arguments.format(teacher=teacher, folder=tmp_path, texts=texts, both=both).split())
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert not (tmp_path / "x.qrt").exists()
