@@ -11,15 +11,21 @@ target_compile_options(
 
 # Variants by the suffix of their files: csrc/ops/<op>/<op>_<suffix>.cc. The only place that maps
 # an instruction set to compiler flags.
-set(all_variants avx2 avxvnni avx512vnni256 avx512vnni)
+set(x86_variants avx2 avxvnni avx512vnni256 avx512vnni)
+set(aarch64_variants neon neondot neoni8mm)
 set(flags_avx2 -mavx2)
 set(flags_avxvnni -mavx2 -mavxvnni)
 set(flags_avx512vnni -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni)
 set(flags_avx512vnni256 ${flags_avx512vnni} -mprefer-vector-width=256)
+set(flags_neondot -march=armv8.2-a+dotprod)
+set(flags_neoni8mm -march=armv8.2-a+dotprod+i8mm)
 set(variants)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
   target_compile_definitions(pyqrt_options INTERFACE PYQRT_X86)
-  set(variants ${all_variants})
+  set(variants ${x86_variants})
+elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64|ARM64)$")
+  target_compile_definitions(pyqrt_options INTERFACE PYQRT_AARCH64)
+  set(variants ${aarch64_variants})
 endif()
 
 file(
@@ -27,7 +33,7 @@ file(
   ${CMAKE_CURRENT_LIST_DIR}/base/*.cc ${CMAKE_CURRENT_LIST_DIR}/fixed/*.cc
   ${CMAKE_CURRENT_LIST_DIR}/ops/*.cc ${CMAKE_CURRENT_LIST_DIR}/plan/*.cc
   ${CMAKE_CURRENT_LIST_DIR}/bench/peak*.cc)
-foreach(variant IN LISTS all_variants)
+foreach(variant IN LISTS x86_variants aarch64_variants)
   list(FILTER core_sources EXCLUDE REGEX "_${variant}\\.cc$")
 endforeach()
 

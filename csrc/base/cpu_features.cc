@@ -4,6 +4,10 @@
 
 #if defined(PYQRT_X86)
 #include <cpuid.h>
+#elif defined(PYQRT_AARCH64) && defined(__linux__)
+#include <sys/auxv.h>
+#elif defined(PYQRT_AARCH64) && defined(__APPLE__)
+#include <sys/sysctl.h>
 #endif
 
 namespace pyqrt {
@@ -16,6 +20,33 @@ bool has_avx_vnni() {
   unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
   if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) || eax < 1) return false;  // eax: subleaves
   return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax >> 4 & 1) != 0;
+}
+#endif
+
+#if defined(PYQRT_AARCH64)
+// Armv8.2 dot product and Armv8.6 int8 matrix products, as the operating system reports them; an
+// unknown one reports nothing, and base NEON runs. The bits are the kernel's (asm/hwcap.h, which
+// older C libraries do not repeat in full).
+struct ArmFeatures {
+  bool dot_product = false;
+  bool matrix_products = false;
+};
+
+ArmFeatures arm_features() {
+#if defined(__linux__)
+  constexpr unsigned long kAsimdDp = 1ul << 20;  // of AT_HWCAP
+  constexpr unsigned long kI8mm = 1ul << 13;     // of AT_HWCAP2
+  return {(getauxval(AT_HWCAP) & kAsimdDp) != 0, (getauxval(AT_HWCAP2) & kI8mm) != 0};
+#elif defined(__APPLE__)
+  const auto has = [](const char* name) {
+    int value = 0;
+    std::size_t bytes = sizeof value;
+    return sysctlbyname(name, &value, &bytes, nullptr, 0) == 0 && value != 0;
+  };
+  return {has("hw.optional.arm.FEAT_DotProd"), has("hw.optional.arm.FEAT_I8MM")};
+#else
+  return {};
+#endif
 }
 #endif
 
@@ -34,6 +65,13 @@ bool runs_here(Isa isa) {
       return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
              __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
              __builtin_cpu_supports("avx512vnni");
+#elif defined(PYQRT_AARCH64)
+    case Isa::kNeon:  // every AArch64 CPU
+      return true;
+    case Isa::kNeonDot:
+      return arm_features().dot_product;
+    case Isa::kNeonI8mm:
+      return arm_features().dot_product && arm_features().matrix_products;
 #endif
     default:
       return false;
@@ -82,6 +120,12 @@ const char* isa_name(Isa isa) {
       return "avx512vnni256";
     case Isa::kAvx512Vnni:
       return "avx512vnni";
+    case Isa::kNeon:
+      return "neon";
+    case Isa::kNeonDot:
+      return "neondot";
+    case Isa::kNeonI8mm:
+      return "neoni8mm";
     case Isa::kReference:
       break;
   }
@@ -89,12 +133,14 @@ const char* isa_name(Isa isa) {
 }
 
 bool isa_compiled(Isa isa) {
+  if (isa == Isa::kReference) return true;
 #if defined(PYQRT_X86)
-  constexpr bool kX86 = true;
+  return isa < Isa::kNeon;
+#elif defined(PYQRT_AARCH64)
+  return isa >= Isa::kNeon;
 #else
-  constexpr bool kX86 = false;
+  return false;
 #endif
-  return kX86 || isa == Isa::kReference;
 }
 
 bool isa_supported(Isa isa) {
@@ -102,7 +148,8 @@ bool isa_supported(Isa isa) {
 }
 
 std::vector<Isa> all_isas() {
-  return {Isa::kAvx512Vnni, Isa::kAvx512Vnni256, Isa::kAvxVnni, Isa::kAvx2, Isa::kReference};
+  return {Isa::kAvx512Vnni, Isa::kAvx512Vnni256, Isa::kAvxVnni, Isa::kAvx2,
+          Isa::kNeonI8mm,   Isa::kNeonDot,       Isa::kNeon,    Isa::kReference};
 }
 
 Isa resolve_isa(const std::string& name) {

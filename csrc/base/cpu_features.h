@@ -11,7 +11,18 @@
 
 namespace pyqrt {
 
-enum class Isa : uint8_t { kReference, kAvx2, kAvxVnni, kAvx512Vnni256, kAvx512Vnni };
+enum class Isa : uint8_t {
+  kReference,
+  // x86-64
+  kAvx2,
+  kAvxVnni,
+  kAvx512Vnni256,
+  kAvx512Vnni,
+  // AArch64
+  kNeon,
+  kNeonDot,
+  kNeonI8mm,
+};
 
 const char* isa_name(Isa isa);  // "reference", "avx2" and so on: what PYQRT_FORCE_ISA takes
 bool isa_compiled(Isa isa);     // is it in this build?

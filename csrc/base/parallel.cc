@@ -36,6 +36,8 @@ constexpr uint64_t loop_of(uint64_t gate) {
 void pause() {
 #if defined(PYQRT_X86)
   _mm_pause();
+#elif defined(PYQRT_AARCH64)
+  asm volatile("isb" ::: "memory");  // YIELD does nothing on most cores; this waits a few cycles
 #else
   std::this_thread::yield();
 #endif
