@@ -4,8 +4,8 @@
 //
 //   kTile                                rows of a register tile
 //   kGrain                               rows that lie together; tiles begin at multiples of it
-//   put(plane, stride, row, at, q)       packs inputs [at, at + 16) of a row; at is a multiple of 16
-//   multiply<kRows>(rows, stride, weight, groups, to, to_stride)    kRows x 16 sums
+//   put(plane, stride, row, at, q)       packs inputs [at, at + 16) of a row; at is a multiple of
+//   16 multiply<kRows>(rows, stride, weight, groups, to, to_stride)    kRows x 16 sums
 //
 // `stride` is bytes per packed row, a multiple of 16 that covers the row. In an anonymous
 // namespace, because it is compiled once per instruction set.
@@ -23,9 +23,9 @@
 namespace pyqrt {
 namespace {
 
-constexpr int64_t kDotVector = 16;   // bytes
+constexpr int64_t kDotVector = 16;  // bytes
 constexpr int64_t kDotChannels = 16;
-constexpr int64_t kDotGroup = 4;                               // inputs of a group
+constexpr int64_t kDotGroup = 4;                        // inputs of a group
 constexpr int64_t kDotStep = kDotChannels * kDotGroup;  // bytes of weights per group
 
 // The first `count` of 16 elements, zeros after them.

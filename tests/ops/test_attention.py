@@ -286,7 +286,7 @@ def _i32(*values: int) -> NDArray[np.int32]:
         _bad({"output_exponent": _i32(17, 0)}, "output_exponent"),
         _bad({"zero_point": 128}, "zero_point"),
         _bad({"zero_point": -128}, "zero_point"),
-        _bad({"variant": "neon"}, "neon"),
+        _bad({"variant": "altivec"}, "altivec"),
     ],
 )
 def test_bad_arguments(change: Case, words: str, error: type[Exception]) -> None:

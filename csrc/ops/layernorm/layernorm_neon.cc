@@ -44,8 +44,7 @@ Halves multiply_add(int16x8_t a, int16x8_t b, const Halves& c, int32x4_t shift) 
 int16x8_t normalize(int16x8_t input, const LayerNormVectorRow& row) {
   const int32x4_t offset = vdupq_n_s32(row.offset);
   const int16x8_t inverse = vdupq_n_s16(static_cast<int16_t>(row.row.inverse));
-  const Halves y =
-      multiply_add(input, inverse, {offset, offset}, vdupq_n_s32(-row.row.shift));
+  const Halves y = multiply_add(input, inverse, {offset, offset}, vdupq_n_s32(-row.row.shift));
   return neon::pack_sat16(y.low, y.high);
 }
 

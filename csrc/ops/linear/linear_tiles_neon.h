@@ -58,8 +58,8 @@ void combine_planes(const LinearArgs& args, int64_t first, int64_t rows, const S
       const int32x4_t l = vaddq_s32(vld1q_s32(&low.value[r][4 * v]), correction);
       const int32x4_t upper = vsraq_n_s32(vld1q_s32(&high.value[r][4 * v]), l, 8);
       const int32x4_t rest = vandq_s32(l, vdupq_n_s32(255));
-      vst1q_s32(&high.value[r][4 * v], vaddq_s32(neon::rshr(upper, args.pre_shift - 8),
-                                                 neon::rshr(rest, args.pre_shift)));
+      vst1q_s32(&high.value[r][4 * v],
+                vaddq_s32(neon::rshr(upper, args.pre_shift - 8), neon::rshr(rest, args.pre_shift)));
     }
   }
 }

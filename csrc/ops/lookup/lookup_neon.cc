@@ -11,8 +11,7 @@ namespace {
 constexpr int64_t kLanes = 8;
 
 void step(const int16_t* table, const int16_t* input, int16_t* output) {
-  const uint16x8_t u =
-      vreinterpretq_u16_s16(veorq_s16(vld1q_s16(input), vdupq_n_s16(INT16_MIN)));
+  const uint16x8_t u = vreinterpretq_u16_s16(veorq_s16(vld1q_s16(input), vdupq_n_s16(INT16_MIN)));
   uint16_t interval[kLanes];
   vst1q_u16(interval, vshrq_n_u16(u, 7));
   int32_t ends[kLanes];

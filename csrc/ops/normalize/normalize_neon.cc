@@ -32,8 +32,8 @@ void step(int32x4_t x, const NormalizeRow& row, int32_t* output) {
       rounded(vmull_u32(vget_low_u32(magnitude), inverse), vmovl_s32(vget_low_s32(sign)));
   const int64x2_t high =
       rounded(vmull_u32(vget_high_u32(magnitude), inverse), vmovl_high_s32(sign));
-  vst1q_s32(output, neon::clamp(vqmovn_high_s64(vqmovn_s64(low), high), -kNormalizeOne,
-                                kNormalizeOne));
+  vst1q_s32(output,
+            neon::clamp(vqmovn_high_s64(vqmovn_s64(low), high), -kNormalizeOne, kNormalizeOne));
 }
 
 }  // namespace

@@ -1,0 +1,68 @@
+#include <algorithm>
+
+#include "ops/attention/attention.h"
+#include "tests/harness.h"
+
+namespace pyqrt::test {
+
+void test_attention(int cases) {
+  Random random(2);
+  for (int number = 0; number < cases; ++number) {
+    AttentionArgs args;
+    args.heads = random.integer(1, 3);
+    args.head_dim = random.one_of<int64_t>({1, 3, 4, 8, 15, 16, 17, 20, 32, 33, 48, 64, 80});
+    const int64_t sequences = random.integer(1, 3);
+    int64_t longest = 0;
+    std::vector<int32_t> offsets{static_cast<int32_t>(random.integer(0, 2))};
+    for (int64_t s = 0; s < sequences; ++s) {
+      int64_t length = random.one_of<int64_t>({0, 1, 2, 5, 15, 16, 17, 33, 64, 70});
+      // Longer than a chunk of keys, a few times.
+      if (number % 20 == 19 && s == 0) length = random.one_of<int64_t>({1024, 1025, 1100});
+      longest = std::max(longest, length);
+      offsets.push_back(offsets.back() + static_cast<int32_t>(length));
+    }
+    if (longest > 1000) {
+      args.heads = 1;
+      args.head_dim = std::min<int64_t>(args.head_dim, 20);
+    }
+    const int64_t width = args.heads * args.head_dim;
+    const auto input = [&] {
+      return Matrix<int8_t>::random(random, offsets.back(), width, -127, 127, any_draw(random));
+    };
+    const Matrix<int8_t> query = input(), key = input(), value = input();
+    const auto score_multiplier =
+        vector_of<uint32_t>(random, args.heads, 1, 1 << random.integer(4, 30));
+    const auto output_multiplier = vector_of<int32_t>(random, args.heads, 1 << 13, (1 << 14) - 1);
+    const auto output_exponent = vector_of<int32_t>(random, args.heads, -8, 2);
+    args.query = query.data();
+    args.key = key.data();
+    args.value = value.data();
+    args.query_stride = query.stride();
+    args.key_stride = key.stride();
+    args.value_stride = value.stride();
+    args.offsets = offsets.data();
+    args.score_multiplier = score_multiplier.data();
+    args.output_multiplier = output_multiplier.data();
+    args.output_exponent = output_exponent.data();
+    args.zero_point = static_cast<int32_t>(draw(random, any_draw(random), -127, 127));
+    const int64_t items = sequences * args.heads;
+    const int64_t cut = random.integer(0, items);
+    const std::string the_case = describe({{"heads", args.heads},
+                                           {"head_dim", args.head_dim},
+                                           {"sequences", sequences},
+                                           {"longest", longest}});
+    check_variants("attention", kAttentionKernels, the_case, [&](AttentionKernel& kernel) {
+      Matrix<int8_t> output(offsets.back(), width, 5);
+      const Scratch scratch(attention_scratch_bytes(longest, args.head_dim));
+      args.output = output.data();
+      args.output_stride = output.stride();
+      kernel(args, Range{0, cut}, longest, scratch.get());
+      kernel(args, Range{cut, items}, longest, scratch.get());
+      std::vector<uint8_t> bytes(1, scratch.overrun());
+      append_bytes(bytes, output.memory());
+      return bytes;
+    });
+  }
+}
+
+}  // namespace pyqrt::test

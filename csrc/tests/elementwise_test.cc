@@ -1,0 +1,132 @@
+// The ops that treat every number or every row by itself: gelu, lookup, normalize, embedding, pool.
+#include "ops/embedding/embedding.h"
+#include "ops/gelu/gelu.h"
+#include "ops/lookup/lookup.h"
+#include "ops/normalize/normalize.h"
+#include "ops/pool/pool.h"
+#include "tests/harness.h"
+
+namespace pyqrt::test {
+namespace {
+
+Matrix<int16_t> words(Random& random, int64_t rows, int64_t width) {
+  const int64_t limit = random.one_of<int64_t>({32767, 32767, 5000, 0});
+  return Matrix<int16_t>::random(random, rows, width, -limit, limit, any_draw(random));
+}
+
+// Runs a kernel that writes args.output, [rows, width], for the given range in two parts.
+template <class Output, class Kernels, class Args>
+void check_rows(const std::string& op, const Kernels& kernels, Args args, int64_t rows,
+                int64_t width) {
+  check_variants(op, kernels, describe({{"rows", rows}, {"width", width}}), [&](auto& kernel) {
+    Matrix<Output> output(rows, width, 3);
+    args.output = output.data();
+    args.output_stride = output.stride();
+    kernel(args, Range{0, rows / 2});
+    kernel(args, Range{rows / 2, rows});
+    std::vector<uint8_t> bytes;
+    append_bytes(bytes, output.memory());
+    return bytes;
+  });
+}
+
+}  // namespace
+
+void test_gelu(int cases) {
+  Random random(5);
+  for (int number = 0; number < cases; ++number) {
+    const int64_t rows = random.integer(0, 5);
+    GeluArgs args;
+    args.n = number == 0 ? 65535 : random.width();  // first every number there is
+    auto input = words(random, rows, args.n);
+    if (number == 0 && rows > 0) {
+      for (int64_t j = 0; j < args.n; ++j) input.data()[j] = static_cast<int16_t>(j - 32767);
+    }
+    const auto multiplier = vector_of<int16_t>(random, args.n, 0, 32767, any_draw(random));
+    args.input = input.data();
+    args.input_stride = input.stride();
+    args.multiplier = multiplier.data();
+    args.shift = static_cast<int>(random.integer(1, 30));
+    args.zero_point = static_cast<int32_t>(random.integer(-127, 127));
+    check_rows<int8_t>("gelu", kGeluKernels, args, rows, args.n);
+  }
+}
+
+void test_lookup(int cases) {
+  Random random(6);
+  for (int number = 0; number < cases; ++number) {
+    const int64_t rows = random.integer(0, 5);
+    LookupArgs args;
+    args.width = random.width();
+    const auto input = words(random, rows, args.width);
+    const auto table = vector_of<int16_t>(random, kLookupEntries, -32767, 32767, any_draw(random));
+    args.input = input.data();
+    args.input_stride = input.stride();
+    args.table = table.data();
+    check_rows<int16_t>("lookup", kLookupKernels, args, rows, args.width);
+  }
+}
+
+void test_normalize(int cases) {
+  Random random(7);
+  for (int number = 0; number < cases; ++number) {
+    const int64_t rows = random.integer(0, 5);
+    NormalizeArgs args;
+    args.width = random.width();
+    auto input = words(random, rows, args.width);
+    // One number alone in a row: its length is a power of two, the largest inverse there is.
+    if (number % 3 == 0 && rows > 0) {
+      for (int64_t j = 0; j < args.width; ++j) input.data()[j] = 0;
+      input.data()[random.integer(0, args.width - 1)] =
+          random.one_of<int16_t>({1, -1, 2, 16384, -16384, 32767, -32767});
+    }
+    args.input = input.data();
+    args.input_stride = input.stride();
+    check_rows<int32_t>("normalize", kNormalizeKernels, args, rows, args.width);
+  }
+}
+
+void test_embedding(int cases) {
+  Random random(8);
+  for (int number = 0; number < cases; ++number) {
+    constexpr int64_t kEntries = 9;
+    const int64_t rows = random.integer(0, 5);
+    EmbeddingArgs args;
+    args.width = random.width();
+    args.tables = static_cast<int>(random.integer(1, kMaxEmbeddingTables));
+    args.shift = static_cast<int>(random.integer(1, 30));
+    std::vector<std::vector<int8_t>> data;
+    std::vector<std::vector<int16_t>> multipliers;
+    std::vector<std::vector<int32_t>> indices;
+    for (int t = 0; t < args.tables; ++t) {
+      data.push_back(vector_of<int8_t>(random, kEntries * args.width, -127, 127, any_draw(random)));
+      multipliers.push_back(vector_of<int16_t>(random, kEntries, 0, 32767, any_draw(random)));
+      indices.push_back(vector_of<int32_t>(random, rows, 0, kEntries - 1));
+    }
+    for (std::size_t t = 0; t < data.size(); ++t) {
+      args.table[t] = {data[t].data(), multipliers[t].data(), indices[t].data()};
+    }
+    check_rows<int16_t>("embedding", kEmbeddingKernels, args, rows, args.width);
+  }
+}
+
+void test_pool(int cases) {
+  Random random(9);
+  for (int number = 0; number < cases; ++number) {
+    const int64_t sequences = random.integer(0, 4);
+    std::vector<int32_t> offsets{static_cast<int32_t>(random.integer(0, 2))};
+    for (int64_t s = 0; s < sequences; ++s) {
+      offsets.push_back(offsets.back() + static_cast<int32_t>(random.integer(0, 40)));
+    }
+    PoolArgs args;
+    args.kind = random.one_of({PoolKind::kFirst, PoolKind::kMean, PoolKind::kMean});
+    args.width = random.width();
+    const auto input = words(random, offsets.back(), args.width);
+    args.input = input.data();
+    args.input_stride = input.stride();
+    args.offsets = offsets.data();
+    check_rows<int16_t>("pool", kPoolKernels, args, sequences, args.width);
+  }
+}
+
+}  // namespace pyqrt::test

@@ -1,0 +1,89 @@
+// pyqrt_tests [LEVEL]: every variant of every op against the reference, on this CPU or under an
+// emulator. With LEVEL, the instruction set that this CPU must support best ("neondot"): so a run
+// that was meant for one and found another fails.
+//
+// Prints how many cases each variant passed. Exit status: 0 all equal; 1 a difference, a variant
+// that did not run, or another CPU than asked for.
+#include <cstdio>
+#include <map>
+
+#include "ops/attention/attention.h"
+#include "ops/embedding/embedding.h"
+#include "ops/gelu/gelu.h"
+#include "ops/layernorm/layernorm.h"
+#include "ops/linear/linear.h"
+#include "ops/lookup/lookup.h"
+#include "ops/normalize/normalize.h"
+#include "ops/pool/pool.h"
+#include "ops/softmax/softmax.h"
+#include "tests/harness.h"
+
+namespace pyqrt::test {
+namespace {
+
+std::map<std::string, std::map<Isa, int>> ran;
+int failures = 0;
+
+// Prints a line for `op`; false when a variant of the list that this CPU has was left out.
+template <class Function, std::size_t kCount>
+bool account(const char* op, const std::array<Kernel<Function>, kCount>& list) {
+  bool complete = true;
+  std::printf("%-10s", op);
+  for (const auto& kernel : list) {
+    if (!isa_supported(kernel.isa)) continue;
+    const int cases = ran[op][kernel.isa];
+    std::printf("  %s %d", isa_name(kernel.isa), cases);
+    complete = complete && cases > 0;
+  }
+  std::printf(complete ? "\n" : "  LEFT OUT\n");
+  return complete;
+}
+
+bool run(const std::string& level) {
+  const Isa best = resolve_isa("");
+  std::printf("best instruction set here: %s\n", isa_name(best));
+  if (!level.empty() && level != isa_name(best)) {
+    std::printf("FAILED: this run was meant for %s\n", level.c_str());
+    return false;
+  }
+  test_attention(60);
+  test_embedding(60);
+  test_gelu(60);
+  test_layernorm(100);
+  test_linear(400);
+  test_lookup(60);
+  test_normalize(60);
+  test_pool(60);
+  test_softmax(100);
+  bool complete = true;
+  complete &= account("attention", kAttentionKernels);
+  complete &= account("embedding", kEmbeddingKernels);
+  complete &= account("gelu", kGeluKernels);
+  complete &= account("layernorm", kLayerNormKernels);
+  complete &= account("linear", kLinearKernels);
+  complete &= account("lookup", kLookupKernels);
+  complete &= account("normalize", kNormalizeKernels);
+  complete &= account("pool", kPoolKernels);
+  complete &= account("softmax", kSoftmaxKernels);
+  std::printf("%d differences\n", failures);
+  return complete && failures == 0;
+}
+
+}  // namespace
+
+void note_case(const std::string& op, Isa isa) {
+  ++ran[op][isa];
+}
+
+void note_failure(const std::string& op, Isa isa, const std::string& what) {
+  constexpr int kShown = 20;
+  if (++failures <= kShown) {
+    std::printf("FAILED %s %s: %s\n", op.c_str(), isa_name(isa), what.c_str());
+  }
+}
+
+}  // namespace pyqrt::test
+
+int main(int count, char** arguments) {
+  return pyqrt::test::run(count > 1 ? arguments[1] : "") ? 0 : 1;
+}
