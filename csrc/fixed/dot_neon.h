@@ -36,6 +36,12 @@ constexpr int64_t kDotStep = kDotChannels * kDotGroup;  // bytes of weights per 
   return vld1q_s8(bytes);
 }
 
+// Loads stay on their side of it: GCC otherwise reads far ahead, runs out of registers, and moves
+// sums to the stack.
+inline void keep_loads_here() {
+  asm volatile("" ::: "memory");
+}
+
 // A group of a row in every lane.
 inline int8x16_t load_group(const int8_t* from) {
   int32_t group;
@@ -118,6 +124,7 @@ struct DotLane : PlainRows {
   template <int kLane, int kRows>
   static void add_group(int32x4_t (&sum)[kRows][4], const int8_t* weight,
                         const int8x16_t (&q)[kRows]) {
+    keep_loads_here();
     int8x16_t w[4];
 #pragma GCC unroll 4
     for (int c = 0; c < 4; ++c) w[c] = vld1q_s8(weight + kLane * kDotStep + c * kDotVector);
@@ -163,7 +170,7 @@ struct DotLane : PlainRows {
 // Armv8.6 int8 matrix products: SMMLA of two rows by two channels over two groups, which two ZIPs
 // bring together from the weights as they lie. Eight channels at a time.
 struct DotMatrix {
-  static constexpr int kTile = 8;
+  static constexpr int kTile = 12;
   static constexpr int kGrain = 2;
 
   // Eight inputs of an even row, eight of the odd one.
@@ -184,8 +191,9 @@ struct DotMatrix {
       b[2 * c] = vreinterpretq_s8_s32(vzip1q_s32(left, right));
       b[2 * c + 1] = vreinterpretq_s8_s32(vzip2q_s32(left, right));
     }
-#pragma GCC unroll 4
+#pragma GCC unroll 6
     for (int p = 0; p < kPairs; ++p) {
+      keep_loads_here();
       const int8x16_t q = vld1q_s8(rows + p * pair_stride);
 #pragma GCC unroll 4
       for (int c = 0; c < 4; ++c) sum[p][c] = vmmlaq_s32(sum[p][c], q, b[c]);
@@ -200,7 +208,7 @@ struct DotMatrix {
       const int8_t* w = weight + half * 2 * kDotVector;
       const int8_t* q = rows;
       int32x4_t sum[kPairs][4];
-#pragma GCC unroll 4
+#pragma GCC unroll 6
       for (int p = 0; p < kPairs; ++p) {
         sum[p][0] = sum[p][1] = sum[p][2] = sum[p][3] = vdupq_n_s32(0);
       }
@@ -216,7 +224,7 @@ struct DotMatrix {
         const int8x16_t zero = vdupq_n_s8(0);
         add_groups<kPairs>(sum, q, 2 * stride, {load(w), load(w + kDotVector)}, {zero, zero});
       }
-#pragma GCC unroll 4
+#pragma GCC unroll 6
       for (int p = 0; p < kPairs; ++p) {
 #pragma GCC unroll 2
         for (int c = 0; c < 2; ++c) {

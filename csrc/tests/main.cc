@@ -46,11 +46,11 @@ bool run(const std::string& level) {
     std::printf("FAILED: this run was meant for %s\n", level.c_str());
     return false;
   }
-  test_attention(60);
+  test_attention(100);
   test_embedding(60);
   test_gelu(60);
   test_layernorm(100);
-  test_linear(400);
+  test_linear(800);
   test_lookup(60);
   test_normalize(60);
   test_pool(60);

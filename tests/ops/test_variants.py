@@ -28,7 +28,12 @@ CPU_FLAGS = {
     "avxvnni": {"avx2", "avx_vnni"},
     "avx512vnni256": {"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni"},
     "avx512vnni": {"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni"},
+    "neon": {"asimd"},
+    "neondot": {"asimddp"},
+    "neoni8mm": {"asimddp", "i8mm"},
 }
+# What kernels.inc asks for, by the machine that has it.
+ARCHITECTURES = {"x86_64": "PYQRT_X86", "AMD64": "PYQRT_X86", "aarch64": "PYQRT_AARCH64"}
 
 
 @pytest.mark.parametrize("op", OPS)
@@ -40,15 +45,20 @@ def test_reference_is_last(op: str) -> None:
 @pytest.mark.parametrize("op", OPS)
 def test_every_variant_the_cpu_runs_is_offered(op: str) -> None:
     """From kernels.inc and /proc/cpuinfo, so that a broken feature test cannot hide a kernel."""
-    if platform.machine() not in ("x86_64", "AMD64") or not Path("/proc/cpuinfo").exists():
-        pytest.skip("needs an x86 CPU's flags in /proc/cpuinfo")
+    macro, cpuinfo = ARCHITECTURES.get(platform.machine()), Path("/proc/cpuinfo")
+    if macro is None or not cpuinfo.exists():
+        pytest.skip("needs the CPU's flags in /proc/cpuinfo")
     if not KERNEL_LISTS.is_dir():
         pytest.skip("needs the C++ sources beside the tests")
+    name_of_flags = "flags" if macro == "PYQRT_X86" else "Features"
+    line = re.search(rf"^{name_of_flags}\s*:(.*)$", cpuinfo.read_text(), re.MULTILINE)
+    if line is None:
+        pytest.skip(f"/proc/cpuinfo has no {name_of_flags}: it is another machine's, under an emulator")
     kernels = (KERNEL_LISTS / op / "kernels.inc").read_text()
-    listed = re.findall(r"^PYQRT_KERNEL\((\w+),", kernels, re.MULTILINE)
-    line = re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    flags = set(line.group(1).split()) if line else set()
-    assert ops.variants(op) == [name for name in listed if CPU_FLAGS.get(name, set()) <= flags]
+    sections = re.findall(r"^#if defined\((\w+)\)\n(.*?)^#endif$", kernels, re.MULTILINE | re.DOTALL)
+    listed = [name for m, text in sections if m == macro for name in re.findall(r"KERNEL\((\w+),", text)]
+    runs = [name for name in listed if CPU_FLAGS[name] <= set(line.group(1).split())]
+    assert ops.variants(op) == [*runs, "reference"]
 
 
 def test_a_run_that_leaves_out_a_variant_fails(monkeypatch: pytest.MonkeyPatch) -> None:
