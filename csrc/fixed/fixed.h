@@ -72,6 +72,7 @@ inline int32_t exp2_neg(uint32_t u, const ExpPolynomial& c) {
 
 // GELU-K4 on Q5.10 (|z| <= 32767): relu(z) - delta(|z|), delta a polynomial without constant term
 // in |z|, zero from `end` on. Result in Q5.10.
+// The polynomial is nowhere negative below `end`; vector code relies on that.
 //   kGeluMinimax  within 2.8e-3 of the erf GELU
 //   kGeluIbert    i-GELU of I-BERT, erf(a) = 1 - 0.2888 (min(a, 1.769) - 1.769)^2: within 1.9e-2
 struct GeluPolynomial {

@@ -94,7 +94,8 @@ class Exp2Neg {
   __m256i c3_, c2_, c1_, c0_;
 };
 
-// int16 lanes.
+// int16 lanes, -32768 too. From |z| = end on v is 0, and so is delta; before, the last product is
+// never negative with either polynomial, so the unsigned mean halves it with rounding.
 class Gelu {
  public:
   explicit Gelu(const fixed::GeluPolynomial& c)
@@ -105,15 +106,15 @@ class Gelu {
         end_(_mm256_set1_epi16(c.end)) {}
 
   __m256i operator()(__m256i z) const {
+    const __m256i zero = _mm256_setzero_si256();
     const __m256i magnitude = _mm256_abs_epi16(z);
-    const __m256i v = _mm256_slli_epi16(_mm256_min_epi16(magnitude, end_), 3);
+    const __m256i near = _mm256_cmpgt_epi16(end_, magnitude);
+    const __m256i v = _mm256_and_si256(near, _mm256_slli_epi16(magnitude, 3));
     __m256i y = _mm256_add_epi16(mulr(v, c4_), c3_);
     y = _mm256_add_epi16(mulr(v, y), c2_);
     y = _mm256_add_epi16(mulr(v, y), c1_);
-    y = mulr(v, y);
-    const __m256i delta = _mm256_srai_epi16(_mm256_add_epi16(y, _mm256_set1_epi16(1)), 1);
-    const __m256i relu = _mm256_max_epi16(z, _mm256_setzero_si256());
-    return _mm256_sub_epi16(relu, _mm256_and_si256(delta, _mm256_cmpgt_epi16(end_, magnitude)));
+    const __m256i delta = _mm256_avg_epu16(mulr(v, y), zero);
+    return _mm256_sub_epi16(_mm256_max_epi16(z, zero), delta);
   }
 
  private:

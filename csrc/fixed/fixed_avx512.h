@@ -23,9 +23,6 @@ namespace pyqrt::avx512 {
 inline __m512i clamp(__m512i value, int32_t low, int32_t high) {
   return _mm512_min_epi32(_mm512_max_epi32(value, _mm512_set1_epi32(low)), _mm512_set1_epi32(high));
 }
-inline __m512i sat8(__m512i value) {
-  return clamp(value, -fixed::kMaxS8, fixed::kMaxS8);
-}
 inline __m512i sat16(__m512i value) {
   return clamp(value, -fixed::kMaxS16, fixed::kMaxS16);
 }
@@ -54,16 +51,16 @@ inline Scale make_scale(__m512i multiplier, __m512i shift) {
           _mm512_sllv_epi32(one, _mm512_sub_epi32(raised, least))};
 }
 
-// int32 lanes, a multiplier and a shift in each.
-inline __m512i requantize(__m512i acc, const Scale& scale) {
-  acc = _mm512_sllv_epi32(acc, scale.left);
+// int32 lanes, a multiplier and a shift in each; the left shift of `acc` is already done.
+inline __m512i requantize_raised(__m512i acc, const Scale& scale) {
   const __m512i even = _mm512_mul_epi32(acc, scale.multiplier);
   const __m512i odd = _mm512_mul_epi32(_mm512_srli_epi64(acc, 32), scale.multiplier_odd);
   const __m512i high = _mm512_mask_shuffle_epi32(odd, 0x5555, even, _MM_PERM_DDBB);
   return _mm512_srav_epi32(_mm512_add_epi32(high, scale.half), scale.right);
 }
 inline __m512i requantize(__m512i acc, __m512i multiplier, __m512i shift) {
-  return requantize(acc, make_scale(multiplier, shift));
+  const Scale scale = make_scale(multiplier, shift);
+  return requantize_raised(_mm512_sllv_epi32(acc, scale.left), scale);
 }
 
 // int16 lanes.
@@ -94,7 +91,8 @@ class Exp2Neg {
   __m512i c3_, c2_, c1_, c0_;
 };
 
-// int16 lanes.
+// int16 lanes, -32768 too. From |z| = end on v is 0, and so is delta; before, the last product is
+// never negative with either polynomial, so the unsigned mean halves it with rounding.
 class Gelu {
  public:
   explicit Gelu(const fixed::GeluPolynomial& c)
@@ -105,31 +103,42 @@ class Gelu {
         end_(_mm512_set1_epi16(c.end)) {}
 
   __m512i operator()(__m512i z) const {
+    const __m512i zero = _mm512_setzero_si512();
     const __m512i magnitude = _mm512_abs_epi16(z);
-    const __m512i v = _mm512_slli_epi16(_mm512_min_epi16(magnitude, end_), 3);
+    const __mmask32 near = _mm512_cmplt_epi16_mask(magnitude, end_);
+    const __m512i v = _mm512_maskz_slli_epi16(near, magnitude, 3);
     __m512i y = _mm512_add_epi16(mulr(v, c4_), c3_);
     y = _mm512_add_epi16(mulr(v, y), c2_);
     y = _mm512_add_epi16(mulr(v, y), c1_);
-    y = mulr(v, y);
-    const __m512i delta = _mm512_srai_epi16(_mm512_add_epi16(y, _mm512_set1_epi16(1)), 1);
-    const __m512i relu = _mm512_max_epi16(z, _mm512_setzero_si512());
-    return _mm512_mask_sub_epi16(relu, _mm512_cmplt_epi16_mask(magnitude, end_), relu, delta);
+    const __m512i delta = _mm512_avg_epu16(mulr(v, y), zero);
+    return _mm512_sub_epi16(_mm512_max_epi16(z, zero), delta);
   }
 
  private:
   __m512i c4_, c3_, c2_, c1_, end_;
 };
 
-// int16 lanes: rshr(a * b, shift) for shift >= 1, saturated to int16. |a * b| < 2^30.
-inline __m512i mul_rshr(__m512i a, __m512i b, int shift) {
+// What mul_rshr derives from its shift, >= 1: worth keeping where it meets many vectors.
+struct Rounding {
+  int shift;
+  __m512i half;   // int16: 2^(shift - 17), if shift > 16
+  __m512i count;  // int16: shift - 16, if that is positive
+};
+inline Rounding make_rounding(int shift) {
+  const int rest = shift > 16 ? shift - 16 : 0;
+  return {shift, _mm512_set1_epi16(static_cast<int16_t>((1 << rest) >> 1)),
+          _mm512_set1_epi16(static_cast<int16_t>(rest))};
+}
+
+// int16 lanes: rshr(a * b, shift), saturated to int16. |a * b| < 2^30.
+inline __m512i mul_rshr(__m512i a, __m512i b, const Rounding& rounding) {
   const __m512i high = _mm512_mulhi_epi16(a, b);
-  if (shift > 16) {  // the rounding constant is a multiple of 2^16: the low half cannot matter
-    const __m512i half = _mm512_set1_epi16(static_cast<int16_t>(1 << (shift - 17)));
-    return _mm512_sra_epi16(_mm512_add_epi16(high, half), _mm_cvtsi32_si128(shift - 16));
+  if (rounding.shift > 16) {  // half is a multiple of 2^16: the low half cannot matter
+    return _mm512_srav_epi16(_mm512_add_epi16(high, rounding.half), rounding.count);
   }
   const __m512i low = _mm512_mullo_epi16(a, b);
-  return _mm512_packs_epi32(rshr(_mm512_unpacklo_epi16(low, high), shift),
-                            rshr(_mm512_unpackhi_epi16(low, high), shift));
+  return _mm512_packs_epi32(rshr(_mm512_unpacklo_epi16(low, high), rounding.shift),
+                            rshr(_mm512_unpackhi_epi16(low, high), rounding.shift));
 }
 
 }  // namespace pyqrt::avx512

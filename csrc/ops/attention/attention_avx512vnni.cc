@@ -217,6 +217,7 @@ struct Vnni {
     const __m512i half = _mm512_set1_epi64(int64_t{1} << (scale.shift - 1));
     const __m128i shift = _mm_cvtsi32_si128(scale.shift);
     const __m512i zero = _mm512_set1_epi32(zero_point);
+    const __m512i lowest = _mm512_set1_epi32(-fixed::kMaxS8);
     const auto scaled = [&](__m512i a) {
       return _mm512_sra_epi64(_mm512_add_epi64(_mm512_mul_epi32(a, factor), half), shift);
     };
@@ -225,8 +226,8 @@ struct Vnni {
       const __m512i even = scaled(a);
       const __m512i odd = scaled(_mm512_srli_epi64(a, 32));
       const __m512i both = _mm512_mask_shuffle_epi32(even, 0xaaaa, odd, _MM_PERM_CCAA);
-      const __m512i out = avx512::sat8(_mm512_add_epi32(both, zero));
-      _mm_mask_storeu_epi8(to + c, mask_of(d - c), _mm512_cvtepi32_epi8(out));
+      const __m512i out = _mm512_max_epi32(_mm512_add_epi32(both, zero), lowest);
+      _mm_mask_storeu_epi8(to + c, mask_of(d - c), _mm512_cvtsepi32_epi8(out));
     }
   }
 };

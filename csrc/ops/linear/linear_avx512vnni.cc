@@ -72,7 +72,14 @@ struct alignas(64) Tile {
   int32_t value[kRowTile][kColumnTile];
 };
 
+// What the sums of every row begin with. By value: were it a pointer, every store of the epilogue
+// might change what it points to, and constants would be loaded again for every row.
+struct Start {
+  __m512i value[kBlockTile];
+};
+
 struct Operands {
+  Start start;
   const uint8_t* rows;
   int64_t row_stride;
   const int8_t* weight;  // first block of the tile
@@ -91,29 +98,32 @@ inline void dot_product(__m512i& sum, __m512i input, __m512i weight) {
 // The unrolling comes before GCC decides what lives in registers; without it the sums do not.
 template <int kRows, int kBlocks>
 void multiply(const Operands& operands, Tile& tile) {
-  const Operands o = operands;
+  Operands o = operands;
   __m512i sum[kRows][kBlocks];
 #pragma GCC unroll 6
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
-    for (int b = 0; b < kBlocks; ++b) sum[r][b] = _mm512_setzero_si512();
+    for (int b = 0; b < kBlocks; ++b) sum[r][b] = o.start.value[b];
   }
-  for (int64_t group = 0; group < o.groups; ++group) {
-    _mm_prefetch(o.next_weight + group * o.next_step, _MM_HINT_T1);
-    _mm_prefetch(o.next_weight + group * o.next_step + 64, _MM_HINT_T1);
+  for (; o.groups > 0; --o.groups) {
+    _mm_prefetch(o.next_weight, _MM_HINT_T1);
+    _mm_prefetch(o.next_weight + 64, _MM_HINT_T1);
+    o.next_weight += o.next_step;
     __m512i weight[kBlocks];
 #pragma GCC unroll 4
     for (int b = 0; b < kBlocks; ++b) {
-      weight[b] = _mm512_loadu_si512(o.weight + b * o.block_bytes + group * 64);
+      weight[b] = _mm512_loadu_si512(o.weight + b * o.block_bytes);
     }
 #pragma GCC unroll 6
     for (int r = 0; r < kRows; ++r) {
       int32_t four;
-      std::memcpy(&four, o.rows + r * o.row_stride + group * 4, sizeof four);
+      std::memcpy(&four, o.rows + r * o.row_stride, sizeof four);
       const __m512i input = _mm512_set1_epi32(four);
 #pragma GCC unroll 4
       for (int b = 0; b < kBlocks; ++b) dot_product(sum[r][b], input, weight[b]);
     }
+    o.weight += kLinearBlock * kLinearGroup;
+    o.rows += kLinearGroup;
   }
 #pragma GCC unroll 6
   for (int r = 0; r < kRows; ++r) {
@@ -141,14 +151,34 @@ constexpr Multiply* kMultiply[kRowTile][kBlockTile] = {
 struct Columns {
   int64_t first;
   __mmask64 valid;
-  __m512i correction[kBlockTile];  // of the offset that pack_rows added: -128 * weight_sum
-  __m512i bias[kBlockTile];        // s8 input: with the correction
+  Start start;               // -128 * weight_sum, for the offset of pack_rows; s8: and the bias
+  __m512i bias[kBlockTile];  // s16
   avx512::Scale scale[kBlockTile];
+  bool raised = false;                      // does a channel need scale.left?
   __m512i gelu_multiplier[kBlockTile / 2];  // in the lane order of _mm512_packs_epi32
 
   __mmask16 valid16(int block) const { return static_cast<__mmask16>(valid >> (block * 16)); }
   __mmask32 valid32(int pair) const { return static_cast<__mmask32>(valid >> (pair * 32)); }
 };
+
+// What the epilogue reads that is the same for all channels, spread over vectors once per call.
+struct Constants {
+  __m512i zero_point;  // int16
+  avx512::Gelu gelu;
+  avx512::Rounding gelu_rounding;
+  __m512i residual_multiplier;  // int32, these three
+  __m512i residual_half;
+  __m512i residual_shift;
+};
+
+Constants make_constants(const LinearArgs& args) {
+  return {_mm512_set1_epi16(static_cast<int16_t>(args.zero_point)),
+          avx512::Gelu(args.gelu),
+          avx512::make_rounding(args.gelu_shift),
+          _mm512_set1_epi32(args.residual_multiplier),
+          _mm512_set1_epi32((int32_t{1} << args.residual_shift) >> 1),
+          _mm512_set1_epi32(args.residual_shift)};
+}
 
 Columns load_columns(const LinearArgs& args, int64_t first, int64_t end) {
   Columns columns;
@@ -158,13 +188,13 @@ Columns load_columns(const LinearArgs& args, int64_t first, int64_t end) {
     const auto load = [&](const int32_t* from) {
       return _mm512_maskz_loadu_epi32(columns.valid16(b), from + first + b * kLinearBlock);
     };
-    columns.correction[b] =
-        _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_slli_epi32(load(args.weight_sum), 7));
     columns.bias[b] = load(args.bias);
-    if (args.input_type == DataType::kS8) {
-      columns.bias[b] = _mm512_add_epi32(columns.bias[b], columns.correction[b]);
-    }
+    const __m512i start =
+        args.input_type == DataType::kS8 ? columns.bias[b] : _mm512_setzero_si512();
+    columns.start.value[b] = _mm512_sub_epi32(start, _mm512_slli_epi32(load(args.weight_sum), 7));
     columns.scale[b] = avx512::make_scale(load(args.multiplier), load(args.shift));
+    columns.raised |= _mm512_mask_test_epi32_mask(columns.valid16(b), columns.scale[b].left,
+                                                  columns.scale[b].left) != 0;
   }
   if (args.epilogue == LinearEpilogue::kGeluS8) {
     const __m512i order = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
@@ -188,69 +218,55 @@ void combine_planes(const Columns& columns, int rows, int pre_shift, const Tile&
   for (int r = 0; r < rows; ++r) {
     for (int b = 0; b < kBlockTile; ++b) {
       const __m512i l = load_sum(low, r, b);
-      const __m512i carry = _mm512_add_epi32(_mm512_srai_epi32(l, 8), columns.correction[b]);
-      const __m512i upper = _mm512_add_epi32(load_sum(high, r, b), carry);
+      const __m512i upper = _mm512_add_epi32(load_sum(high, r, b), _mm512_srai_epi32(l, 8));
       const __m512i rest = _mm512_and_si512(l, _mm512_set1_epi32(255));
       const __m512i sum =
           _mm512_add_epi32(avx512::rshr(upper, pre_shift - 8), avx512::rshr(rest, pre_shift));
-      _mm512_store_si512(&high.value[r][b * kLinearBlock], sum);
+      _mm512_store_si512(&high.value[r][b * kLinearBlock], _mm512_add_epi32(sum, columns.bias[b]));
     }
   }
 }
 
 // sat8(value + zero_point) of 64 channels. The inputs are int16 in the lane order of
 // _mm512_packs_epi32; saturating to int16 on the way changes nothing, |zero_point| being small.
-void store_s8(const LinearArgs& args, const Columns& columns, int64_t i, __m512i left,
-              __m512i right) {
-  const __m512i zero_point = _mm512_set1_epi16(static_cast<int16_t>(args.zero_point));
+void store_s8(const LinearArgs& args, const Constants& constants, const Columns& columns, int64_t i,
+              __m512i left, __m512i right) {
   const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-  __m512i byte =
-      _mm512_packs_epi16(_mm512_adds_epi16(left, zero_point), _mm512_adds_epi16(right, zero_point));
+  __m512i byte = _mm512_packs_epi16(_mm512_adds_epi16(left, constants.zero_point),
+                                    _mm512_adds_epi16(right, constants.zero_point));
   byte = _mm512_max_epi8(byte, _mm512_set1_epi8(-fixed::kMaxS8));
   _mm512_mask_storeu_epi8(
       static_cast<int8_t*>(args.output) + i * args.output_stride + columns.first, columns.valid,
       _mm512_permutexvar_epi32(order, byte));
 }
 
-// sat16 of 32 channels, again in the lane order of _mm512_packs_epi32.
-__m512i pack_s16(__m512i left, __m512i right) {
-  return _mm512_max_epi16(_mm512_packs_epi32(left, right), _mm512_set1_epi16(-fixed::kMaxS16));
-}
-
-template <LinearEpilogue kEpilogue>
-constexpr bool kHasGelu =
-    kEpilogue == LinearEpilogue::kGeluS8 || kEpilogue == LinearEpilogue::kGeluS16;
-
-// r of every sum of a tile, in place, block after block, so that a block's scale stays in
-// registers. For GELU, whose constants otherwise compete for them: 2 to 3 % of the whole.
-void requantize_tile(const Columns& columns, int64_t rows, Tile& tile) {
-  for (int b = 0; b < kBlockTile; ++b) {
-    const avx512::Scale scale = columns.scale[b];
-    const __m512i bias = columns.bias[b];
-    for (int r = 0; r < rows; ++r) {
-      const __m512i acc = _mm512_add_epi32(load_sum(tile, r, b), bias);
-      _mm512_store_si512(&tile.value[r][b * kLinearBlock], avx512::requantize(acc, scale));
+// Shifts are seldom below 33, so this is no part of the epilogues.
+void raise_sums(const Columns& columns, int64_t rows, Tile& tile) {
+  for (int r = 0; r < rows; ++r) {
+    for (int b = 0; b < kBlockTile; ++b) {
+      _mm512_store_si512(&tile.value[r][b * kLinearBlock],
+                         _mm512_sllv_epi32(load_sum(tile, r, b), columns.scale[b].left));
     }
   }
 }
 
 template <LinearEpilogue kEpilogue>
-void finish_row(const LinearArgs& args, const Columns& columns, const avx512::Gelu& gelu, int64_t i,
-                const Tile& tile, int row) {
+void finish_row(const LinearArgs& args, const Constants& constants, const Columns& columns,
+                int64_t i, const Tile& tile, int row) {
   __m512i r[kBlockTile];
   for (int b = 0; b < kBlockTile; ++b) {
     r[b] = load_sum(tile, row, b);
-    if constexpr (!kHasGelu<kEpilogue>) {
-      r[b] = avx512::requantize(_mm512_add_epi32(r[b], columns.bias[b]), columns.scale[b]);
-    }
+    r[b] = avx512::requantize_raised(r[b], columns.scale[b]);
   }
   if constexpr (kEpilogue == LinearEpilogue::kRequantizeS8) {
-    store_s8(args, columns, i, _mm512_packs_epi32(r[0], r[1]), _mm512_packs_epi32(r[2], r[3]));
+    store_s8(args, constants, columns, i, _mm512_packs_epi32(r[0], r[1]),
+             _mm512_packs_epi32(r[2], r[3]));
   } else if constexpr (kEpilogue == LinearEpilogue::kGeluS8) {
-    const __m512i left = gelu(pack_s16(r[0], r[1]));
-    const __m512i right = gelu(pack_s16(r[2], r[3]));
-    store_s8(args, columns, i, avx512::mul_rshr(left, columns.gelu_multiplier[0], args.gelu_shift),
-             avx512::mul_rshr(right, columns.gelu_multiplier[1], args.gelu_shift));
+    const __m512i left = constants.gelu(_mm512_packs_epi32(r[0], r[1]));
+    const __m512i right = constants.gelu(_mm512_packs_epi32(r[2], r[3]));
+    store_s8(args, constants, columns, i,
+             avx512::mul_rshr(left, columns.gelu_multiplier[0], constants.gelu_rounding),
+             avx512::mul_rshr(right, columns.gelu_multiplier[1], constants.gelu_rounding));
   } else if constexpr (kEpilogue == LinearEpilogue::kRequantizeS32) {
     int32_t* output = static_cast<int32_t*>(args.output) + i * args.output_stride;
     for (int b = 0; b < kBlockTile; ++b) {
@@ -259,20 +275,24 @@ void finish_row(const LinearArgs& args, const Columns& columns, const avx512::Ge
   } else {
     if constexpr (kEpilogue == LinearEpilogue::kResidualS16) {
       const int16_t* residual = args.residual + i * args.residual_stride;
-      const __m512i multiplier = _mm512_set1_epi32(args.residual_multiplier);
       for (int b = 0; b < kBlockTile; ++b) {
         const __m512i value = _mm512_cvtepi16_epi32(_mm256_maskz_loadu_epi16(
             columns.valid16(b), residual + columns.first + b * kLinearBlock));
-        // The upper halves meet zeros, so this is the plain product, in one instruction.
-        const __m512i product = _mm512_madd_epi16(value, multiplier);
-        r[b] = _mm512_add_epi32(r[b], avx512::rshr(product, args.residual_shift));
+        // The upper halves meet zeros, so this adds the plain product.
+        const __m512i product =
+            _mm512_dpwssd_epi32(constants.residual_half, value, constants.residual_multiplier);
+        r[b] = _mm512_add_epi32(r[b], _mm512_srav_epi32(product, constants.residual_shift));
       }
     }
     int16_t* output = static_cast<int16_t*>(args.output) + i * args.output_stride;
     const __m512i order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
     for (int p = 0; p < kBlockTile / 2; ++p) {
-      __m512i packed = pack_s16(r[2 * p], r[2 * p + 1]);
-      if constexpr (kEpilogue == LinearEpilogue::kGeluS16) packed = gelu(packed);
+      __m512i packed = _mm512_packs_epi32(r[2 * p], r[2 * p + 1]);
+      if constexpr (kEpilogue == LinearEpilogue::kGeluS16) {
+        packed = constants.gelu(packed);
+      } else {
+        packed = _mm512_max_epi16(packed, _mm512_set1_epi16(-fixed::kMaxS16));
+      }
       _mm512_mask_storeu_epi16(output + columns.first + p * 32, columns.valid32(p),
                                _mm512_permutexvar_epi64(order, packed));
     }
@@ -280,28 +300,28 @@ void finish_row(const LinearArgs& args, const Columns& columns, const avx512::Ge
 }
 
 template <LinearEpilogue kEpilogue>
-void finish_rows(const LinearArgs& args, const Columns& columns, Range rows, Tile& tile) {
-  if constexpr (kHasGelu<kEpilogue>) requantize_tile(columns, rows.size(), tile);
-  const avx512::Gelu gelu(args.gelu);
+void finish_rows(const LinearArgs& args, const Constants& constants, const Columns& columns,
+                 Range rows, Tile& tile) {
   for (int r = 0; r < rows.size(); ++r) {
-    finish_row<kEpilogue>(args, columns, gelu, rows.begin + r, tile, r);
+    finish_row<kEpilogue>(args, constants, columns, rows.begin + r, tile, r);
   }
 }
 
-void finish(const LinearArgs& args, const Columns& columns, Range rows, Tile& tile) {
+void finish(const LinearArgs& args, const Constants& constants, const Columns& columns, Range rows,
+            Tile& tile) {
   switch (args.epilogue) {
     case LinearEpilogue::kRequantizeS8:
-      return finish_rows<LinearEpilogue::kRequantizeS8>(args, columns, rows, tile);
+      return finish_rows<LinearEpilogue::kRequantizeS8>(args, constants, columns, rows, tile);
     case LinearEpilogue::kRequantizeS16:
-      return finish_rows<LinearEpilogue::kRequantizeS16>(args, columns, rows, tile);
+      return finish_rows<LinearEpilogue::kRequantizeS16>(args, constants, columns, rows, tile);
     case LinearEpilogue::kRequantizeS32:
-      return finish_rows<LinearEpilogue::kRequantizeS32>(args, columns, rows, tile);
+      return finish_rows<LinearEpilogue::kRequantizeS32>(args, constants, columns, rows, tile);
     case LinearEpilogue::kGeluS8:
-      return finish_rows<LinearEpilogue::kGeluS8>(args, columns, rows, tile);
+      return finish_rows<LinearEpilogue::kGeluS8>(args, constants, columns, rows, tile);
     case LinearEpilogue::kGeluS16:
-      return finish_rows<LinearEpilogue::kGeluS16>(args, columns, rows, tile);
+      return finish_rows<LinearEpilogue::kGeluS16>(args, constants, columns, rows, tile);
     case LinearEpilogue::kResidualS16:
-      return finish_rows<LinearEpilogue::kResidualS16>(args, columns, rows, tile);
+      return finish_rows<LinearEpilogue::kResidualS16>(args, constants, columns, rows, tile);
   }
 }
 
@@ -309,6 +329,7 @@ void finish(const LinearArgs& args, const Columns& columns, Range rows, Tile& ti
 
 void linear_avx512vnni(const LinearArgs& args, Range rows, Range blocks, void* scratch) {
   const int64_t end = min(blocks.end * kLinearBlock, args.n);
+  const Constants constants = make_constants(args);
   Operands operands;
   operands.groups = ceil_div(args.k, kLinearGroup);
   operands.block_bytes = operands.groups * kLinearGroup * kLinearBlock;
@@ -332,14 +353,18 @@ void linear_avx512vnni(const LinearArgs& args, Range rows, Range blocks, void* s
         // blocks it runs on into whatever follows, often the next layer; it cannot fault.
         operands.next_weight = operands.weight + kBlockTile * operands.block_bytes +
                                t * operands.next_step * operands.groups;
+        operands.start = columns.start;
         operands.rows = packed.plane[0] + part.begin * packed.stride;
         multiply_tile(operands, tile[0]);
         if (args.input_type == DataType::kS16) {
+          operands.start = {};
           operands.rows = packed.plane[1] + part.begin * packed.stride;
           multiply_tile(operands, tile[1]);
           combine_planes(columns, static_cast<int>(part.size()), args.pre_shift, tile[1], tile[0]);
         }
-        finish(args, columns, {chunk.begin + part.begin, chunk.begin + part.end}, tile[0]);
+        if (columns.raised) raise_sums(columns, part.size(), tile[0]);
+        finish(args, constants, columns, {chunk.begin + part.begin, chunk.begin + part.end},
+               tile[0]);
       }
     }
   }
