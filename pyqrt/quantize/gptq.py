@@ -81,4 +81,5 @@ def _error_spread(covariance: Tensor, damping: float) -> Tensor:
     level = damping * covariance.diagonal().mean().clamp_min(1e-12)
     damped = covariance + level * torch.eye(len(covariance), dtype=covariance.dtype)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
-    return torch.linalg.cholesky(inverse, upper=True)
+    factor: Tensor = torch.linalg.cholesky(inverse, upper=True)
+    return factor

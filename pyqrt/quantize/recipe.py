@@ -76,9 +76,13 @@ def read_recipe(name: str | Path) -> Recipe:
     unknown, missing = [k for k in values if k not in known], [k for k in known if k not in values]
     if unknown or missing:
         raise ModelError(
-            f"recipe {name}: " + "; ".join(
-                f"{what} {', '.join(keys)}" for what, keys in (("unknown", unknown), ("missing", missing)) if keys
-            ) + f"; a recipe has {', '.join(known)}"
+            f"recipe {name}: "
+            + "; ".join(
+                f"{what} {', '.join(keys)}"
+                for what, keys in (("unknown", unknown), ("missing", missing))
+                if keys
+            )
+            + f"; a recipe has {', '.join(known)}"
         )
     try:
         return Recipe(**values)

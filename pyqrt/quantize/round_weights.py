@@ -65,7 +65,9 @@ def round_weights(
         for prefix, places, run in _parts(rounded):
             for tap, group in groups.items():
                 if next(iter(group)).startswith(prefix):
-                    _round_group(rounded, group, scales.grids.get(tap), statistics, damping, states, places, run)
+                    _round_group(
+                        rounded, group, scales.grids.get(tap), statistics, damping, states, places, run
+                    )
                     done += len(group)
                     progress(done, total)
             for state in states:
@@ -101,7 +103,7 @@ def _parts(encoder: Encoder) -> Iterator[tuple[str, int, _Run]]:
 
     def through(indices: Sequence[int]) -> _Run:
         def run(state: _State) -> Tensor:
-            x = state.value
+            x: Tensor = state.value
             for index in indices:
                 x = layers[index](x, state.packing)
             return x
@@ -159,11 +161,10 @@ def _round_group(
         linear.weight.copy_(rounded / scale)
         if correctable:
             wanted = statistics[outputs[name]]
-            drift = means[outputs[name]] + (rounded - folded) @ inputs.mean
-            drift -= torch.from_numpy(wanted.total / max(wanted.count, 1))
-            # the weights' part of a shift passes through the input's grid, not through its integers
-            drift += ((rounded - folded) / scale) @ shift
-            linear.bias -= drift.to(linear.bias.dtype)
+            change = rounded - folded
+            drift = means[outputs[name]] + change @ inputs.mean + (change / scale) @ shift
+            drift = drift - torch.from_numpy(wanted.total / max(wanted.count, 1))
+            linear.bias.sub_(drift.to(linear.bias.dtype))
 
 
 def _output_tap(name: str) -> str:

@@ -148,9 +148,7 @@ def test_clipping_observers_cut_the_range_and_minmax_does_not() -> None:
     encoder = tiny_encoder("bert", 0)
     sequences = random_sequences(encoder, mixed_lengths(encoder, 40))
     spans = {
-        observer: float(
-            chosen(encoder, sequences, observer=observer).grids["embeddings.output"].scale.sum()
-        )
+        observer: float(chosen(encoder, sequences, observer=observer).grids["embeddings.output"].scale.sum())
         for observer in OBSERVERS
     }
     assert spans["percentile"] < spans["minmax"]
