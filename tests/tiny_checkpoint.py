@@ -27,7 +27,7 @@ def checkpoint(directory: Path, number: int = 0, *, tokenizer: bool = True) -> P
     """A tiny BERT in Hugging Face form, with a word-piece vocabulary."""
     described_by, encoder = family("bert"), tiny_encoder("bert", number)
     names = described_by.parameters(encoder.config)
-    weights = {names[key]: value.detach().contiguous() for key, value in encoder.named_parameters()}
+    weights = {names[key].names[0]: value.detach().contiguous() for key, value in encoder.named_parameters()}
     directory.mkdir()
     save_file(weights, directory / "model.safetensors")
     (directory / "config.json").write_text(json.dumps(described_by.tiny()[number]))
