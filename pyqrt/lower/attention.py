@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from pyqrt.grids import Grid, Vector
+from pyqrt.lower.builder import Tensor
 from pyqrt.lower.fixed_point import LoweringError, round_half_up
 from pyqrt.lower.linear import IntegerInput, requantize_s8
-from pyqrt.lower.parts import Parts, parameters_of
-from pyqrt.nn.config import EncoderConfig
+from pyqrt.lower.parts import Parts, parameters_of, to_numpy
+from pyqrt.nn.config import EncoderConfig, RelativeBias
 from pyqrt.nn.layers import Attention
+from pyqrt.nn.relative import rows_of_distances
 
 
 def lower_attention(
@@ -36,23 +39,50 @@ def lower_attention(
     for column, part in enumerate(("query", "key", "value")):
         builder.tap(f"{prefix}.{part}", projected, grids[column], column * config.hidden_size)
     query, key, value, out = (grid.scale.reshape(heads, head_dim)[:, 0] for grid in (*grids, context))
-    score = query * key * np.log2(np.e) / np.sqrt(head_dim)
+    score = query * key * np.log2(np.e) * config.score_scale
     multiplier, exponent = _mantissa_and_exponent(value / out)
+    attributes, tensors = _relative(parts, config, prefix, attention, query * key * config.score_scale)
     output = builder.buffer("s8", "tokens", config.hidden_size)
     builder.node(
         "attention",
         f"{prefix}.context",
         (projected,),
         (output,),
-        {"num_heads": heads, "head_dim": head_dim, "zero_point": context.zero_point},
+        {"num_heads": heads, "head_dim": head_dim, "zero_point": context.zero_point, **attributes},
         {
             "score_multiplier": np.clip(round_half_up(score * 2.0**28), 1, 2**31 - 1).astype(np.int32),
             "output_multiplier": multiplier,
             "output_exponent": exponent,
+            **tensors,
         },
     )
     builder.tap(f"{prefix}.context", output, context)
     return IntegerInput(output, context)
+
+
+def _relative(
+    parts: Parts, config: EncoderConfig, prefix: str, attention: Attention, unit: Vector
+) -> tuple[dict[str, int | str], dict[str, Tensor]]:
+    """Attributes and tables of relative positions. unit: the real value of an integer score, per head."""
+    if attention.relative is None or config.relative is None:
+        return {}, {}
+    reach = config.max_length - 1
+    index = rows_of_distances(config.relative, reach).numpy().astype(np.int32)
+    first, last = int(index.min()), int(index.max())  # rows that no distance reaches stay out
+    tensors: dict[str, Tensor] = {"relative_index": index - first}
+    if isinstance(config.relative, RelativeBias):
+        bias = round_half_up(to_numpy(attention.relative.embeddings()).T / unit[:, None])[:, first : last + 1]
+        if np.abs(bias).max() >= 2**28:
+            raise LoweringError(f"{prefix}: a relative bias is 2^28 times the unit of the scores or more")
+        tensors["relative_bias"] = bias.ravel().astype(np.int32)
+    else:
+        with torch.no_grad():
+            tables = dict(zip(("relative_key", "relative_query"), attention.relative_tables(), strict=True))
+        for role, table in tables.items():
+            if table is not None:
+                rows = parts.scales.grids[f"{prefix}.{role}"].quantize(to_numpy(table))
+                tensors[role] = rows[first : last + 1]
+    return {"relative_rows": last + 1 - first, "relative_reach": reach}, tensors
 
 
 def _mantissa_and_exponent(ratio: Vector) -> tuple[NDArray[np.int32], NDArray[np.int32]]:

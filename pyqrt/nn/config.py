@@ -122,6 +122,37 @@ class Head:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RelativeBias:
+    """A bias on every score by head and by the bucket of the distance (Raffel et al. 2020, arXiv 1910.10683).
+
+    buckets: half of them for each direction, half of those for single distances, the others growing
+    logarithmically up to max_distance.
+    """
+
+    buckets: int
+    max_distance: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Disentangled:
+    """Scores between content and relative position (He et al. 2021, arXiv 2006.03654).
+
+    span: distances from -span to span - 1 have a row of the table each; beyond it they share the last.
+    buckets: if not 0, distances above half of it grow logarithmically up to max_distance first.
+    keys, queries: content to position, position to content: which of the two there are.
+    shared: projected like content; else by linear layers of their own. norm: normalised before that.
+    """
+
+    span: int
+    buckets: int = 0
+    max_distance: int = 0
+    keys: bool = True
+    queries: bool = True
+    shared: bool = True
+    norm: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class EncoderConfig:
     """A transformer encoder with full attention.
 
@@ -138,6 +169,7 @@ class EncoderConfig:
     norm: "post": every residual sum is normalised; "pre": every input of attention and feed-forward
     network is, and the last sum.
     embedding_norm: the embeddings' sum is normalised.
+    relative: relative positions, the same tables for all layers; None: there are none.
     """
 
     family: str
@@ -159,6 +191,7 @@ class EncoderConfig:
     layer_groups: int = 0
     layers_per_group: int = 1
     norm: Literal["post", "pre"] = "post"
+    relative: RelativeBias | Disentangled | None = None
 
     def __post_init__(self) -> None:
         for name in (
@@ -196,6 +229,12 @@ class EncoderConfig:
             f"layer_groups {self.layer_groups} of layers_per_group {self.layers_per_group} do not fit "
             f"num_hidden_layers {self.num_hidden_layers}",
         )
+        if isinstance(self.relative, RelativeBias):
+            _require_count("relative.buckets", self.relative.buckets, 4)
+            _require_count("relative.max_distance", self.relative.max_distance, self.relative.buckets // 4 + 1)
+        elif self.relative is not None:
+            _require_count("relative.span", self.relative.span, 1)
+            _require_count("relative.buckets", self.relative.buckets, 0)
         known = ("post", "pre")
         _require(self.norm in known, f"norm is {self.norm!r}; it must be one of {known}")
         _require(
@@ -213,6 +252,14 @@ class EncoderConfig:
     def head_dim(self) -> int:
         """Width of one attention head."""
         return self.hidden_size // self.num_attention_heads
+
+    @property
+    def score_scale(self) -> float:
+        """What scores are multiplied by before the softmax: 1 / sqrt(head width times terms of a score)."""
+        terms = 1
+        if isinstance(self.relative, Disentangled):
+            terms += self.relative.keys + self.relative.queries
+        return (self.head_dim * terms) ** -0.5
 
     @property
     def layer_order(self) -> tuple[int, ...]:

@@ -12,6 +12,7 @@ from pyqrt.errors import ModelError
 from pyqrt.nn.config import EncoderConfig
 from pyqrt.nn.layers import Embeddings, Layer, TaskHead
 from pyqrt.nn.packing import Packing
+from pyqrt.nn.relative import Relative
 from pyqrt.nn.tap import Tap
 
 
@@ -25,7 +26,8 @@ class Encoder(nn.Module):
         super().__init__()
         self.config = config
         self.embeddings = Embeddings(config)
-        self.layers = nn.ModuleList(Layer(config) for _ in set(config.layer_order))
+        self.relative = Relative(config) if config.relative is not None else None
+        self.layers = nn.ModuleList(Layer(config, self.relative) for _ in set(config.layer_order))
         self.norm: nn.LayerNorm | None = None
         if config.norm == "pre":
             self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from pyqrt.nn.activations import activation
-from pyqrt.nn.config import EncoderConfig
+from pyqrt.nn.config import Disentangled, EncoderConfig, RelativeBias
 from pyqrt.nn.packing import Packing
+from pyqrt.nn.relative import Relative, rows_of_distances
 from pyqrt.nn.tap import Tap
 
 
@@ -81,12 +83,19 @@ class Block(nn.Module):
 
 
 class Attention(Block):
-    """Multi-head self-attention within every sequence."""
+    """Multi-head self-attention within every sequence.
 
-    def __init__(self, config: EncoderConfig) -> None:
+    relative: the encoder's tables of relative positions, if it has any.
+    """
+
+    relative: Relative | None
+
+    def __init__(self, config: EncoderConfig, relative: Relative | None) -> None:
         super().__init__()
         width = config.hidden_size
         self.num_heads = config.num_attention_heads
+        self.scale = config.score_scale
+        object.__setattr__(self, "relative", relative)  # a module of the encoder, not of every layer
         self.query = nn.Linear(width, width)
         self.key = nn.Linear(width, width)
         self.value = nn.Linear(width, width)
@@ -95,6 +104,15 @@ class Attention(Block):
         self.key_tap = Tap()
         self.value_tap = Tap()
         self.context_tap = Tap()
+        self.relative_key: nn.Linear | None = None
+        self.relative_query: nn.Linear | None = None
+        if isinstance(config.relative, Disentangled):
+            if config.relative.keys:
+                self.relative_key = None if config.relative.shared else nn.Linear(width, width)
+                self.relative_key_tap = Tap()
+            if config.relative.queries:
+                self.relative_query = None if config.relative.shared else nn.Linear(width, width)
+                self.relative_query_tap = Tap()
         self.add_norm(config)
 
     def inner(self, x: Tensor, packing: Packing) -> Tensor:
@@ -102,8 +120,45 @@ class Attention(Block):
         query = self.query_tap(self.query(x))
         key = self.key_tap(self.key(x))
         value = self.value_tap(self.value(x))
-        result: Tensor = self.output(self.context_tap(packing.attention(query, key, value, self.num_heads)))
+        further = None if self.relative is None else self.relative_scores
+        context = packing.attention(query, key, value, self.num_heads, self.scale, further)
+        result: Tensor = self.output(self.context_tap(context))
         return result
+
+    def relative_tables(self) -> tuple[Tensor | None, Tensor | None]:
+        """Keys and queries of the relative positions, [rows, hidden] each, as far as there are any."""
+        assert self.relative is not None
+        kind = self.relative.kind
+        if isinstance(kind, RelativeBias):
+            return None, None
+        rows = self.relative.embeddings()
+        key = self.relative_key if self.relative_key is not None else self.key
+        query = self.relative_query if self.relative_query is not None else self.query
+        return (
+            self.relative_key_tap(key(rows)) if kind.keys else None,
+            self.relative_query_tap(query(rows)) if kind.queries else None,
+        )
+
+    def relative_scores(self, query: Tensor, key: Tensor) -> Tensor:
+        """What relative positions add to the scores of [sequences, heads, length, d] each."""
+        assert self.relative is not None
+        heads, length, width = query.shape[1:]
+        row_of = rows_of_distances(self.relative.kind, length - 1).to(query.device)
+        distance = torch.arange(length, device=query.device)
+        row = row_of[distance[:, None] - distance[None, :] + length - 1]  # [length, length]
+        if isinstance(self.relative.kind, RelativeBias):
+            return self.relative.table(row).permute(2, 0, 1)
+        scores = torch.zeros((), device=query.device)
+        keys, queries = (
+            None if table is None else table.reshape(-1, heads, width).permute(1, 2, 0)
+            for table in self.relative_tables()
+        )
+        if keys is not None:
+            scores = scores + (query @ keys).gather(-1, row.expand(*query.shape[:2], -1, -1))
+        if queries is not None:
+            by_key = (key @ queries).gather(-1, row.T.expand(*key.shape[:2], -1, -1))
+            scores = scores + by_key.transpose(-1, -2)
+        return scores * self.scale
 
 
 class FeedForward(Block):
@@ -127,9 +182,9 @@ class FeedForward(Block):
 class Layer(nn.Module):
     """Attention, then the feed-forward network."""
 
-    def __init__(self, config: EncoderConfig) -> None:
+    def __init__(self, config: EncoderConfig, relative: Relative | None = None) -> None:
         super().__init__()
-        self.attention = Attention(config)
+        self.attention = Attention(config, relative)
         self.ffn = FeedForward(config)
 
     def forward(self, x: Tensor, packing: Packing) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
@@ -67,27 +67,47 @@ class Packing:
             return lowest.scatter_reduce(0, rows, x, "amax")
         return x
 
-    def attention(self, query: Tensor, key: Tensor, value: Tensor, num_heads: int) -> Tensor:
-        """softmax(Q K^T / sqrt(head width)) V, per head, within every sequence.
+    def attention(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        num_heads: int,
+        scale: float,
+        further: Callable[[Tensor, Tensor], Tensor] | None = None,
+    ) -> Tensor:
+        """softmax(Q K^T scale + further) V, per head, within every sequence.
 
         query, key, value, result: [tokens, hidden], head h in columns [h d, (h + 1) d).
+        further: of Q and K [sequences, heads, length, d] makes what is added to the scores, of a shape
+        that extends to [sequences, heads, length, length].
         """
         if len(self._groups) == 1:
-            return _attention(query, key, value, len(self.lengths), num_heads)
+            return _attention(query, key, value, len(self.lengths), num_heads, scale, further)
         context = torch.empty_like(query)
         for group in self._groups:
             rows = group.flatten()
-            part = _attention(query[rows], key[rows], value[rows], len(group), num_heads)
-            context.index_copy_(0, rows, part)
+            heads = query[rows], key[rows], value[rows]
+            context.index_copy_(0, rows, _attention(*heads, len(group), num_heads, scale, further))
         return context
 
 
-def _attention(query: Tensor, key: Tensor, value: Tensor, sequences: int, num_heads: int) -> Tensor:
+def _attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    sequences: int,
+    num_heads: int,
+    scale: float,
+    further: Callable[[Tensor, Tensor], Tensor] | None,
+) -> Tensor:
     """Attention where the rows are `sequences` sequences of equal length."""
     rows, hidden = query.shape
 
     def split(x: Tensor) -> Tensor:
         return x.reshape(sequences, rows // sequences, num_heads, hidden // num_heads).transpose(1, 2)
 
-    context = functional.scaled_dot_product_attention(split(query), split(key), split(value))
+    q, k = split(query), split(key)
+    mask = None if further is None else further(q, k)
+    context = functional.scaled_dot_product_attention(q, k, split(value), attn_mask=mask, scale=scale)
     return context.transpose(1, 2).reshape(rows, hidden)

@@ -27,7 +27,7 @@ from pyqrt.grids import (
     asymmetric_grid,
     symmetric_grid,
 )
-from pyqrt.nn import Encoder, EncoderConfig
+from pyqrt.nn import Disentangled, Encoder, EncoderConfig
 from pyqrt.nn.activations import is_gelu
 from pyqrt.quantize.equalize import equalization_factor, predicted_noise
 from pyqrt.quantize.recipe import Observer, Recipe
@@ -58,6 +58,11 @@ def choose_scales(
     }
     if recipe.observer != "minmax":
         ranges = _clipped_ranges(encoder, batches(), transforms, ranges, recipe.observer)
+    for name in transforms:  # their products are added, so they share a grid
+        if ".relative_" in name:
+            both = name, name.replace(".relative_", ".")
+            low, high = min(ranges[n][0] for n in both), max(ranges[n][1] for n in both)
+            ranges |= dict.fromkeys(both, (low, high))
     grids = {
         name: _symmetric(ranges[name], *transforms[name])
         if _per_head(name)
@@ -68,7 +73,8 @@ def choose_scales(
 
 
 def _per_head(name: str) -> bool:
-    return name.rsplit(".", 1)[-1] in ("query", "key", "value", "context")
+    kinds = ("query", "key", "value", "context", "relative_query", "relative_key")
+    return name.rsplit(".", 1)[-1] in kinds
 
 
 def _symmetric(bounds: tuple[float, float], factor: Vector, shift: Vector) -> Grid:
@@ -86,16 +92,24 @@ def _transforms(
         weight = np.concatenate([c.weight.detach().double().numpy() for c in consumers])
         transforms[name] = (equalization_factor(statistics[name], shift, weight), shift)
 
-    def per_head(name: str, shift: Vector) -> None:
-        limit = statistics[name].limit(shift).reshape(config.num_attention_heads, -1).max(axis=1)
-        transforms[name] = (np.repeat(np.maximum(limit, 1e-12), config.head_dim), shift)
+    def per_head(name: str, shift: Vector, *relatives: str) -> None:
+        """One factor for each head; `relatives` are tensors that share the grid, being added to products."""
+        same = [other for other in (name, *relatives) if other in statistics]
+        limits = np.max([statistics[other].limit(shift) for other in same], axis=0)
+        limit = np.repeat(limits.reshape(config.num_attention_heads, -1).max(axis=1), config.head_dim)
+        for other in same:
+            transforms[other] = (np.maximum(limit, 1e-12), shift)
 
     for name, readers in encoder.readers().items():
         prefix, _, kind = name.rpartition(".")
         if kind == "context":
             values = statistics[f"{prefix}.value"].center
-            per_head(f"{prefix}.query", np.zeros(config.hidden_size))
-            per_head(f"{prefix}.key", statistics[f"{prefix}.key"].center)
+            zeros = np.zeros(config.hidden_size)
+            # what is added to every key may change only scores with positions
+            disentangled = isinstance(config.relative, Disentangled)
+            key_center = zeros if disentangled else statistics[f"{prefix}.key"].center
+            per_head(f"{prefix}.query", zeros, f"{prefix}.relative_query")
+            per_head(f"{prefix}.key", key_center, f"{prefix}.relative_key")
             per_head(f"{prefix}.value", values)
             per_head(name, values)
         elif kind in ("input", "output"):
