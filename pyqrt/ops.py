@@ -481,3 +481,66 @@ def lookup(input: Array, table: Array, *, variant: str | None = None) -> Array:
     output = np.empty(rows.shape, np.int16)
     _ops.lookup(rows, entries, output, variant)
     return like(input, output)
+
+
+def rotary(
+    input: Array,
+    position: Array,
+    cosine: Array,
+    sine: Array,
+    *,
+    head_dim: int,
+    shift: int,
+    variant: str | None = None,
+) -> Array:
+    """Rotary position embedding of int16 to int8 [rows, heads * head_dim] (csrc/ops/rotary/rotary.h).
+
+    input: int16 [rows, heads * head_dim]; position: int32 [rows], rows of cosine and sine, which are int16
+    [positions, pairs] in units of 2^-14, pairs <= head_dim / 2. shift in [15, 24]: output scale / input
+    scale = 2^(shift - 14).
+    """
+    rows = check_range("input", matrix("input", input, np.int16), -_MAX_S16, _MAX_S16)
+    width = integer("head_dim", head_dim, 2, 1024)
+    cosines = check_range("cosine", matrix("cosine", cosine, np.int16), -(2**14), 2**14)
+    sines = matrix("sine", sine, np.int16, rows=cosines.shape[0], width=cosines.shape[1])
+    check_range("sine", sines, -(2**14), 2**14)
+    if rows.shape[1] % width or not 1 <= cosines.shape[1] <= width // 2:
+        raise ModelError(
+            f"input has {rows.shape[1]} columns, cosine {cosines.shape[1]}, head_dim is {width}: input needs a "
+            "multiple of head_dim and cosine 1 to head_dim / 2"
+        )
+    places = vector("position", position, np.int32, rows.shape[0])
+    check_range("position", places, 0, cosines.shape[0] - 1)
+    output = np.empty(rows.shape, np.int8)
+    tables = np.ascontiguousarray(cosines), np.ascontiguousarray(sines)
+    _ops.rotary(rows, places, *tables, width, integer("shift", shift, 15, 24), output, variant)
+    return like(input, output)
+
+
+def multiply(
+    a: Array,
+    b: Array,
+    multiplier: Array,
+    shift: Array,
+    *,
+    zero_point: int | None = None,
+    variant: str | None = None,
+) -> Array:
+    """Requantized product of int16 [rows, n] by element (csrc/ops/multiply/multiply.h).
+
+    multiplier: int32 [n] in [2^30, 2^31); shift: int32 [n] in [32, 62]. int8 [rows, n] with a zero_point in
+    [-127, 127], int16 without.
+    """
+    left = check_range("a", matrix("a", a, np.int16), -_MAX_S16, _MAX_S16)
+    rows, width = left.shape
+    right = matrix("b", b, np.int16, rows=rows, width=width)
+    check_range("b", right, -_MAX_S16, _MAX_S16)
+    factors = vector("multiplier", multiplier, np.int32, width)
+    shifts = vector("shift", shift, np.int32, width)
+    check_range("multiplier", factors, 2**30, 2**31 - 1)
+    check_range("shift", shifts, 32, 62)
+    output: Any = np.empty(left.shape, np.int16 if zero_point is None else np.int8)
+    zero = 0 if zero_point is None else integer("zero_point", zero_point, -_MAX_S8, _MAX_S8)
+    outputs = (None, output) if zero_point is None else (output, None)
+    _ops.multiply(left, right, factors, shifts, zero, *outputs, variant)
+    return like(a, output)

@@ -18,8 +18,10 @@
 #include "ops/layernorm/layernorm.h"
 #include "ops/linear/linear.h"
 #include "ops/lookup/lookup.h"
+#include "ops/multiply/multiply.h"
 #include "ops/normalize/normalize.h"
 #include "ops/pool/pool.h"
+#include "ops/rotary/rotary.h"
 #include "ops/softmax/softmax.h"
 
 namespace nb = nanobind;
@@ -272,6 +274,47 @@ void normalize(const Matrix<const int16_t>& input, Matrix<int32_t> output, const
   kernel(args, Range{0, extent(input, 0)});
 }
 
+void rotary(const Matrix<const int16_t>& input, const Vector<const int32_t>& position,
+            const Matrix<const int16_t>& cosine, const Matrix<const int16_t>& sine,
+            int64_t head_dim, int shift, Matrix<int8_t> output, const Variant& variant) {
+  RotaryArgs args;
+  args.heads = extent(input, 1) / head_dim;
+  args.head_dim = head_dim;
+  args.rotated = 2 * extent(cosine, 1);
+  args.shift = shift;
+  args.position = position.data();
+  args.cosine = cosine.data();
+  args.sine = sine.data();
+  args.input = input.data();
+  args.input_stride = input.stride(0);
+  args.output = output.data();
+  args.output_stride = output.stride(0);
+  RotaryKernel* kernel = choose("rotary", kRotaryKernels, variant);
+  const nb::gil_scoped_release release;
+  kernel(args, Range{0, extent(input, 0)});
+}
+
+void multiply(const Matrix<const int16_t>& a, const Matrix<const int16_t>& b,
+              const Vector<const int32_t>& multiplier, const Vector<const int32_t>& shift,
+              int zero_point, const std::optional<Matrix<int8_t>>& output8,
+              const std::optional<Matrix<int16_t>>& output16, const Variant& variant) {
+  MultiplyArgs args;
+  args.width = extent(a, 1);
+  args.a = a.data();
+  args.a_stride = a.stride(0);
+  args.b = b.data();
+  args.b_stride = b.stride(0);
+  args.multiplier = multiplier.data();
+  args.shift = shift.data();
+  args.zero_point = zero_point;
+  if (output8) args.output8 = output8->data();
+  if (output16) args.output16 = output16->data();
+  args.output_stride = output8 ? output8->stride(0) : output16->stride(0);
+  MultiplyKernel* kernel = choose("multiply", kMultiplyKernels, variant);
+  const nb::gil_scoped_release release;
+  kernel(args, Range{0, extent(a, 0)});
+}
+
 void lookup(const Matrix<const int16_t>& input, const Vector<const int16_t>& table,
             Matrix<int16_t> output, const Variant& variant) {
   LookupArgs args;
@@ -355,6 +398,8 @@ nb::dict kernels() {
   ops["pool"] = names_of(kPoolKernels);
   ops["normalize"] = names_of(kNormalizeKernels);
   ops["lookup"] = names_of(kLookupKernels);
+  ops["rotary"] = names_of(kRotaryKernels);
+  ops["multiply"] = names_of(kMultiplyKernels);
   return ops;
 }
 
@@ -398,6 +443,12 @@ void register_kernels(nb::module_& module) {
   module.def("pool", &pool, array("input"), array("offsets"), nb::arg("kind"), array("output"),
              nb::arg("variant") = nb::none());
   module.def("normalize", &normalize, array("input"), array("output"),
+             nb::arg("variant") = nb::none());
+  module.def("rotary", &rotary, array("input"), array("position"), array("cosine"), array("sine"),
+             nb::arg("head_dim"), nb::arg("shift"), array("output"),
+             nb::arg("variant") = nb::none());
+  module.def("multiply", &multiply, array("a"), array("b"), array("multiplier"), array("shift"),
+             nb::arg("zero_point"), array("output8").none(), array("output16").none(),
              nb::arg("variant") = nb::none());
   module.def("lookup", &lookup, array("input"), array("table"), array("output"),
              nb::arg("variant") = nb::none());

@@ -95,5 +95,7 @@ NodeFactory make_layernorm;
 NodeFactory make_lookup;
 NodeFactory make_pool;
 NodeFactory make_normalize;
+NodeFactory make_rotary;
+NodeFactory make_multiply;
 
 }  // namespace pyqrt

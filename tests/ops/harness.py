@@ -20,6 +20,8 @@ OPS = (
     "pool",
     "normalize",
     "lookup",
+    "rotary",
+    "multiply",
 )
 
 Array = NDArray[Any]

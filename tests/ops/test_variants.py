@@ -168,6 +168,26 @@ CALLS: dict[str, tuple[Any, Any]] = {
     "embedding": (ops.embedding, {"tables": [TABLE], "shift": 8}),
     "pool": (ops.pool, {"input": random_s16(RNG, 5, 9), "offsets": OFFSETS}),
     "normalize": (ops.normalize, {"input": random_s16(RNG, 5, 9)}),
+    "rotary": (
+        ops.rotary,
+        {
+            "input": random_s16(RNG, 5, 8),
+            "position": np.zeros(5, np.int32),
+            "cosine": np.zeros((1, 2), np.int16),
+            "sine": np.zeros((1, 2), np.int16),
+            "head_dim": 4,
+            "shift": 21,
+        },
+    ),
+    "multiply": (
+        ops.multiply,
+        {
+            "a": random_s16(RNG, 5, 9),
+            "b": random_s16(RNG, 5, 9),
+            "multiplier": np.full(9, 2**30, np.int32),
+            "shift": np.full(9, 45, np.int32),
+        },
+    ),
     "lookup": (ops.lookup, {"input": random_s16(RNG, 5, 9), "table": random_s16(RNG, 513)}),
     "pack_weight": (ops.pack_weight, {"weight": random_s8(RNG, 20, 9)}),
     "unpack_weight": (ops.unpack_weight, {"packed": random_s8(RNG, 2, 3, 16, 4), "n": 20, "k": 9}),

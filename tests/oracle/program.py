@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from oracle import attention, embedding, layernorm, linear, lookup, normalize, pool
+from oracle import attention, embedding, layernorm, linear, lookup, multiply, normalize, pool, rotary
 from oracle.budget import BudgetError, Ledger
 from pyqrt.program import Node, Program
 
@@ -112,6 +112,7 @@ class _Batch:
             raise ValueError("ids and types differ in length")
         if max(lengths, default=0) > program.limits.max_length:
             raise ValueError(f"a sequence is longer than {program.limits.max_length} tokens")
+        self.dtypes = [buffer.dtype for buffer in program.buffers]
         self.offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
         self.word = _flat(ids, program.limits.vocab_size)
         self.type = _flat(types, max(1, program.limits.type_vocab_size))
@@ -154,6 +155,21 @@ def _layernorm(node: _Node, inputs: list[Array], batch: _Batch) -> list[Array]:
     return [output for output in outputs if output is not None]
 
 
+def _rotary(node: _Node, inputs: list[Array], batch: _Batch) -> list[Array]:
+    pairs = node.integer("pairs")
+    size = (int(batch.position.max()) + 1) * pairs
+    cosine, sine = (node.array(role, size).reshape(-1, pairs) for role in ("cosine", "sine"))
+    shape = {name: node.integer(name) for name in ("head_dim", "shift")}
+    return [rotary.rotary(inputs[0], batch.position, cosine, sine, **shape)]
+
+
+def _multiply(node: _Node, inputs: list[Array], batch: _Batch) -> list[Array]:
+    width, narrow = inputs[0].shape[1], batch.dtypes[node.node.outputs[0]] == "s8"
+    constants = [node.array(role, width) for role in ("multiplier", "shift")]
+    zero_point = node.integer("zero_point") if narrow else None
+    return [multiply.multiply(*inputs, *constants, zero_point=zero_point)]
+
+
 def _lookup(node: _Node, inputs: list[Array], batch: _Batch) -> list[Array]:
     return [lookup.lookup(inputs[0], node.array("table", 513))]
 
@@ -172,6 +188,8 @@ _RUN: dict[str, Callable[[_Node, list[Array], _Batch], list[Array]]] = {
     "attention": _attention,
     "layernorm": _layernorm,
     "lookup": _lookup,
+    "rotary": _rotary,
+    "multiply": _multiply,
     "pool": _pool,
     "normalize": _normalize,
 }
@@ -243,6 +261,10 @@ def _prove(spec: Node, program: Program, tensors: Tensors) -> Ledger:
             return attention.worst_case(length, dim, **node.attention())
         if spec.op == "layernorm":
             return layernorm.worst_case(source.width, **node.layernorm(source.width))
+        if spec.op == "rotary":
+            return rotary.worst_case(node.integer("shift"))
+        if spec.op == "multiply":
+            return multiply.worst_case()
         if spec.op == "pool":
             return pool.worst_case(program.limits.max_length)
         if spec.op == "normalize":
