@@ -9,11 +9,16 @@ from numpy.typing import NDArray
 from pyqrt.grids import Grid, Vector
 from pyqrt.lower.builder import Tensor
 from pyqrt.lower.fixed_point import LoweringError, round_half_up
-from pyqrt.lower.linear import IntegerInput, requantize_s8
+from pyqrt.lower.linear import IntegerInput, requantize_s8, requantize_s16
 from pyqrt.lower.parts import Parts, parameters_of, to_numpy
 from pyqrt.nn.config import EncoderConfig, RelativeBias
 from pyqrt.nn.layers import Attention
 from pyqrt.nn.relative import rows_of_distances
+from pyqrt.nn.rotary import rotary_tables
+
+# Queries and keys are this much finer before they are turned. 2^7 leaves int16 twice the range of int8: a
+# turn may make the larger of two columns smaller by the square root of two.
+_ROTARY_BITS = 7
 
 
 def lower_attention(
@@ -23,30 +28,19 @@ def lower_attention(
     builder, heads, head_dim = parts.builder, config.num_attention_heads, config.head_dim
     grids = [parts.scales.grids[f"{prefix}.{part}"] for part in ("query", "key", "value")]
     context = parts.scales.grids[f"{prefix}.context"]
-    projections = [parameters_of(linear) for linear in (attention.query, attention.key, attention.value)]
-    projected = requantize_s8(
-        builder,
-        f"{prefix}.query_key_value",
-        source,
-        np.concatenate([weight for weight, _ in projections]),
-        np.concatenate([bias for _, bias in projections]),
-        Grid(
-            scale=np.concatenate([grid.scale for grid in grids]),
-            shift=np.concatenate([grid.shift for grid in grids]),
-            zero_point=0,
-        ),
-    )
-    for column, part in enumerate(("query", "key", "value")):
-        builder.tap(f"{prefix}.{part}", projected, grids[column], column * config.hidden_size)
+    if attention.rotary is None:
+        inputs: tuple[int, ...] = (_projected(parts, f"{prefix}.query_key_value", attention, source, grids),)
+    else:
+        inputs = _rotated(parts, config, prefix, attention, source, grids)
     query, key, value, out = (grid.scale.reshape(heads, head_dim)[:, 0] for grid in (*grids, context))
     score = query * key * np.log2(np.e) * config.score_scale
     multiplier, exponent = _mantissa_and_exponent(value / out)
-    attributes, tensors = _relative(parts, config, prefix, attention, query * key * config.score_scale)
+    attributes, tensors = _positions(parts, config, prefix, attention, query * key * config.score_scale)
     output = builder.buffer("s8", "tokens", config.hidden_size)
     builder.node(
         "attention",
         f"{prefix}.context",
-        (projected,),
+        inputs,
         (output,),
         {"num_heads": heads, "head_dim": head_dim, "zero_point": context.zero_point, **attributes},
         {
@@ -56,16 +50,82 @@ def lower_attention(
             **tensors,
         },
     )
-    builder.tap(f"{prefix}.context", output, context)
     return IntegerInput(output, context)
 
 
-def _relative(
+def _projected(parts: Parts, name: str, attention: Attention, source: IntegerInput, grids: list[Grid]) -> int:
+    """Query, key and value projections as one product, int8."""
+    projections = [parameters_of(linear) for linear in (attention.query, attention.key, attention.value)]
+    return requantize_s8(
+        parts.builder,
+        name,
+        source,
+        np.concatenate([weight for weight, _ in projections]),
+        np.concatenate([bias for _, bias in projections]),
+        Grid(
+            scale=np.concatenate([grid.scale for grid in grids]),
+            shift=np.concatenate([grid.shift for grid in grids]),
+            zero_point=0,
+        ),
+    )
+
+
+def _rotated(
+    parts: Parts,
+    config: EncoderConfig,
+    prefix: str,
+    attention: Attention,
+    source: IntegerInput,
+    grids: list[Grid],
+) -> tuple[int, int]:
+    """Queries and keys as one product in int16, turned to int8; and the values, int8."""
+    assert attention.rotary is not None
+    builder, pairs = parts.builder, attention.rotary_size // 2
+    order = np.arange(config.head_dim)
+    if attention.rotary.interleaved:  # the kernel's pairs are half a size apart; scores do not mind the order
+        turned = order[: 2 * pairs].reshape(-1, 2).T.ravel()
+        order = np.concatenate([turned, order[2 * pairs :]])
+    rows = (np.arange(config.num_attention_heads)[:, None] * config.head_dim + order).ravel()
+    projections = [parameters_of(linear) for linear in (attention.query, attention.key)]
+    wide = requantize_s16(
+        builder,
+        f"{prefix}.query_key",
+        source,
+        np.concatenate([weight[rows] for weight, _ in projections]),
+        np.concatenate([bias[rows] for _, bias in projections]),
+        np.concatenate([grid.scale for grid in grids[:2]]) / 2.0**_ROTARY_BITS,
+    )
+    cosine, sine = (
+        round_half_up(to_numpy(table) * 2.0**14).ravel().astype(np.int16)
+        for table in rotary_tables(
+            attention.rotary_base, attention.rotary_size, torch.arange(config.max_length)
+        )
+    )
+    turned_buffer = builder.buffer("s8", "tokens", 2 * config.hidden_size)
+    builder.node(
+        "rotary",
+        f"{prefix}.rotary",
+        (wide,),
+        (turned_buffer,),
+        {
+            "num_heads": 2 * config.num_attention_heads,
+            "head_dim": config.head_dim,
+            "pairs": pairs,
+            "shift": 14 + _ROTARY_BITS,
+        },
+        {"cosine": cosine, "sine": sine},
+    )
+    value = parameters_of(attention.value)
+    return turned_buffer, requantize_s8(builder, f"{prefix}.value", source, *value, grids[2])
+
+
+def _positions(
     parts: Parts, config: EncoderConfig, prefix: str, attention: Attention, unit: Vector
 ) -> tuple[dict[str, int | str], dict[str, Tensor]]:
-    """Attributes and tables of relative positions. unit: the real value of an integer score, per head."""
+    """Window, and tables of relative positions. unit: the real value of an integer score, per head."""
+    window: dict[str, int | str] = {} if attention.window is None else {"window": attention.window}
     if attention.relative is None or config.relative is None:
-        return {}, {}
+        return window, {}
     reach = config.max_length - 1
     index = rows_of_distances(config.relative, reach).numpy().astype(np.int32)
     first, last = int(index.min()), int(index.max())  # rows that no distance reaches stay out
@@ -82,7 +142,7 @@ def _relative(
             if table is not None:
                 rows = parts.scales.grids[f"{prefix}.{role}"].quantize(to_numpy(table))
                 tensors[role] = rows[first : last + 1]
-    return {"relative_rows": last + 1 - first, "relative_reach": reach}, tensors
+    return window | {"relative_rows": last + 1 - first, "relative_reach": reach}, tensors
 
 
 def _mantissa_and_exponent(ratio: Vector) -> tuple[NDArray[np.int32], NDArray[np.int32]]:

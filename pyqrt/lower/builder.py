@@ -61,13 +61,14 @@ class ProgramBuilder:
     ) -> None:
         """Appends a node; its tensors are stored as `NAME.ROLE`, one-dimensional ones padded.
 
-        A weight equal to one that is there already, as of layers that share theirs, is not stored again.
+        A weight or a table of angles equal to one that is there already, as of layers that share theirs, is
+        not stored again.
         """
         names = {}
         for role, tensor in tensors.items():
             names[role] = f"{name}.{role}"
             padded = _pad(tensor)
-            if role == "weight":
+            if role in ("weight", "cosine", "sine"):
                 digest = hashlib.sha256(padded).digest()
                 names[role] = self._weights.setdefault((padded.shape, digest), names[role])
             self.tensors[names[role]] = padded

@@ -94,9 +94,9 @@ def _embeddings(parts: Parts, config: EncoderConfig, embeddings: Embeddings) -> 
     parts.builder.tap("embeddings.sum", total, sum_scale)
     stream = Stream(total, sum_scale)
     if embeddings.norm is not None:
-        # a projection reads the int8 form alone, a pre-norm stream has only the int16 one
+        # a projection reads the int8 form alone, a pre-norm stream mostly the int16 one
         projected, first = embeddings.projection is not None, config.norm == "pre"
-        narrow = projected or not first
+        narrow = projected or not first or not config.first_norm
         stream = parts.norm("embeddings.output", embeddings.norm, stream, narrow=narrow, wide=not projected)
     if embeddings.projection is not None:
         projection = parts.linear("embeddings.projected", embeddings.projection, stream.source)
@@ -111,16 +111,21 @@ def _layer(
     """Attention and feed-forward network, each with its residual and norm."""
     attention, ffn, first = layer.attention, layer.ffn, config.norm == "pre"
     source = stream
-    if first:
+    if first and attention.norm is not None:
         source = parts.norm(f"{prefix}.attention.input", attention.norm, stream, wide=False)
     context = lower_attention(parts, config, f"{prefix}.attention", attention, source.source)
     stream = parts.residual(f"{prefix}.attention.sum", attention.output, context, stream)
+    assert ffn.norm is not None
     if first:
         source = parts.norm(f"{prefix}.ffn.input", ffn.norm, stream, wide=False)
     else:
+        assert attention.norm is not None
         source = stream = parts.norm(f"{prefix}.attention.output", attention.norm, stream)
     names = f"{prefix}.ffn.activation", f"{prefix}.ffn.up"
     inner = parts.activated(*names, ffn.up, config.hidden_act, source.source)
+    if ffn.gate is not None:
+        gate = parts.linear(f"{prefix}.ffn.gate", ffn.gate, source.source)
+        inner = parts.multiplied(f"{prefix}.ffn.product", inner, gate)
     stream = parts.residual(f"{prefix}.ffn.sum", ffn.down, inner, stream)
     return stream if first else parts.norm(f"{prefix}.ffn.output", ffn.norm, stream, narrow=not last)
 

@@ -144,11 +144,17 @@ def requantize_s8(
 
 
 def requantize_s16(
-    builder: ProgramBuilder, name: str, source: IntegerInput, weight: Vector, bias: Vector, scale: float
+    builder: ProgramBuilder,
+    name: str,
+    source: IntegerInput,
+    weight: Vector,
+    bias: Vector,
+    scale: float | Vector,
 ) -> int:
-    """``weight @ x + bias`` as int16 of `scale`; the output buffer."""
+    """``weight @ x + bias`` as int16 of `scale`, one or one for each channel; the output buffer."""
     linear = quantize_linear(weight, bias, source.grid)
-    return add_linear(builder, name, source, linear, np.full(len(bias), scale), "requantize_s16", "s16")
+    scales = np.broadcast_to(scale, len(bias))
+    return add_linear(builder, name, source, linear, scales, "requantize_s16", "s16")
 
 
 def logits_s32(

@@ -11,7 +11,7 @@ from torch import nn
 
 from pyqrt.grids import GELU_SCALE, MAX_S16, Grid, Scales, Vector
 from pyqrt.lower.builder import ProgramBuilder, Tensor
-from pyqrt.lower.fixed_point import LoweringError, gain_and_bias, round_half_up
+from pyqrt.lower.fixed_point import LoweringError, gain_and_bias, multiplier_and_shift, round_half_up
 from pyqrt.lower.linear import IntegerInput, gelu_s8, gelu_s16, requantize_s16, residual_s16
 from pyqrt.nn.activations import activation, is_gelu
 
@@ -57,7 +57,8 @@ class Parts:
         """A layer norm: int8 on the tap's grid if it has one, int16 for the stream; either if wanted."""
         spec = self.builder.spec(source.buffer)
         width = spec.width
-        gamma, beta = to_numpy(norm.weight), to_numpy(norm.bias)
+        gamma = to_numpy(norm.weight)
+        beta = np.zeros(width) if norm.bias is None else to_numpy(norm.bias)
         unit = 2.0 ** (10 if width <= 1024 else 9)
         grid, scale = self.scales.grids.get(name) if narrow else None, self.scales.wide[name]
         epsilon = int(round_half_up(width**2 * norm.eps / source.scale**2))
@@ -117,6 +118,29 @@ class Parts:
         if is_gelu(function) and scale == GELU_SCALE:
             return self._made(name, gelu_s16(self.builder, name, source, *parameters_of(linear)), scale)
         return self.lookup(name, self.linear(before, linear, source), activation(function), scale)
+
+    def multiplied(self, name: str, a: IntegerInput, b: IntegerInput) -> IntegerInput:
+        """``a * b``, both int16: int8 on the tap's grid if it has one, else int16."""
+        assert isinstance(a.grid, float) and isinstance(b.grid, float)
+        spec, grid = self.builder.spec(a.buffer), self.scales.grids.get(name)
+        unit = a.grid * b.grid
+        ratio = np.full(spec.width, unit / self.scales.wide[name]) if grid is None else unit / grid.scale
+        multiplier, shift = multiplier_and_shift(ratio)
+        if (shift < 32).any():
+            raise LoweringError(f"{name}: the product's scale is finer than that of its factors; recalibrate")
+        output = self.builder.buffer("s16" if grid is None else "s8", spec.rows, spec.width)
+        self.builder.node(
+            "multiply",
+            name,
+            (a.buffer, b.buffer),
+            (output,),
+            {"zero_point": 0 if grid is None else grid.zero_point},
+            {
+                "multiplier": np.pad(multiplier, (0, -spec.width % 16), constant_values=2**30),
+                "shift": np.pad(shift, (0, -spec.width % 16), constant_values=33),
+            },
+        )
+        return IntegerInput(output, self.scales.wide[name] if grid is None else grid)
 
     def lookup(
         self,

@@ -1,7 +1,7 @@
 """The float encoder: oracle, calibration, quantization-aware training and distillation."""
 
 from pyqrt.nn.activations import activation, activations
-from pyqrt.nn.config import Disentangled, EncoderConfig, Head, Pooling, Problem, RelativeBias, Task
+from pyqrt.nn.config import Disentangled, EncoderConfig, Head, Pooling, Problem, RelativeBias, Rotary, Task
 from pyqrt.nn.encoder import Encoder
 from pyqrt.nn.tap import Tap
 
@@ -13,6 +13,7 @@ __all__ = [
     "Pooling",
     "Problem",
     "RelativeBias",
+    "Rotary",
     "Tap",
     "Task",
     "activation",

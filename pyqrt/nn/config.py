@@ -62,7 +62,7 @@ class Head:
     and for choices.
     problem: how logits are meant (softmax, independent sigmoids, plain numbers): of a sequence always
     stated, of a token "multi_label" or None, which is the softmax.
-    tied: the classifier's weight is the word embedding table.
+    tied: the classifier's weight is the word embedding table. classifier_bias: has it a bias?
     """
 
     task: Task
@@ -76,6 +76,7 @@ class Head:
     labels: tuple[str, ...] = ()
     problem: Problem | None = None
     tied: bool = False
+    classifier_bias: bool = True
 
     def __post_init__(self) -> None:
         _require(self.task in TASKS, f"task is {self.task!r}; known: {', '.join(TASKS)}")
@@ -153,8 +154,21 @@ class Disentangled:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Rotary:
+    """Queries and keys turned by their position (Su et al. 2021, arXiv 2104.09864).
+
+    bases: of the frequencies, for each layer. size: columns of a head that are turned; 0: all, their
+    number being even. interleaved: neighbouring columns make a pair, not columns half a size apart.
+    """
+
+    bases: tuple[float, ...]
+    size: int = 0
+    interleaved: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class EncoderConfig:
-    """A transformer encoder with full attention.
+    """A transformer encoder.
 
     family: the file in `models/` that described it.
     max_length: tokens a sequence may have.
@@ -169,7 +183,13 @@ class EncoderConfig:
     norm: "post": every residual sum is normalised; "pre": every input of attention and feed-forward
     network is, and the last sum.
     embedding_norm: the embeddings' sum is normalised.
+    first_norm: the first input of pre-norm layers is normalised too; if not, it is the embeddings' norm
+    that the first attention reads.
+    attention_bias, ffn_bias, norm_bias: have these linear layers and norms a bias?
+    gated: the activation is multiplied by a second linear layer's output (Shazeer 2020, arXiv 2002.05202).
     relative: relative positions, the same tables for all layers; None: there are none.
+    rotary: rotary positions; None: there are none.
+    windows: for each layer how far a token sees to both sides, None being everything; empty: everything.
     """
 
     family: str
@@ -191,7 +211,14 @@ class EncoderConfig:
     layer_groups: int = 0
     layers_per_group: int = 1
     norm: Literal["post", "pre"] = "post"
+    first_norm: bool = True
+    attention_bias: bool = True
+    ffn_bias: bool = True
+    norm_bias: bool = True
+    gated: bool = False
     relative: RelativeBias | Disentangled | None = None
+    rotary: Rotary | None = None
+    windows: tuple[int | None, ...] = ()
 
     def __post_init__(self) -> None:
         for name in (
@@ -235,6 +262,7 @@ class EncoderConfig:
         elif self.relative is not None:
             _require_count("relative.span", self.relative.span, 1)
             _require_count("relative.buckets", self.relative.buckets, 0)
+        self._check_layers()
         known = ("post", "pre")
         _require(self.norm in known, f"norm is {self.norm!r}; it must be one of {known}")
         _require(
@@ -247,6 +275,31 @@ class EncoderConfig:
             f"layer_norm_eps is {eps!r}; it must be a finite number of at least 0",
         )
         _require_activation("hidden_act", self.hidden_act)
+
+    def _check_layers(self) -> None:
+        """What is stated layer by layer."""
+        for window in self.windows:
+            if window is not None:
+                _require_count("windows", window, 0)
+        stated = {"windows": len(self.windows), "rotary.bases": len(self.rotary.bases) if self.rotary else 0}
+        for name, count in stated.items():
+            own = count == self.num_hidden_layers and self.layer_groups == 0
+            _require(
+                count == 0 or own,
+                f"{name} has {count} entries; needed is one for each of {self.num_hidden_layers} layers, "
+                "and weights of its own for each layer",
+            )
+        if self.rotary is not None:
+            size = self.rotary.size or self.head_dim
+            _require(
+                size % 2 == 0 and 2 <= size <= self.head_dim,
+                f"rotary.size is {size}; it must be even and at most the head width, {self.head_dim}",
+            )
+            _require(self.relative is None, "rotary: relative positions beside it are not implemented")
+        _require(
+            self.first_norm or (self.norm == "pre" and self.embedding_norm and not self.embedding_projection),
+            "first_norm: only a pre-norm encoder with normalised embeddings can do without it",
+        )
 
     @property
     def head_dim(self) -> int:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pyqrt.errors import ModelError
 from pyqrt.nn.config import EncoderConfig
-from pyqrt.nn.layers import Embeddings, Layer, TaskHead
+from pyqrt.nn.layers import Embeddings, Layer, TaskHead, layer_norm
 from pyqrt.nn.packing import Packing
 from pyqrt.nn.relative import Relative
 from pyqrt.nn.tap import Tap
@@ -27,10 +27,12 @@ class Encoder(nn.Module):
         self.config = config
         self.embeddings = Embeddings(config)
         self.relative = Relative(config) if config.relative is not None else None
-        self.layers = nn.ModuleList(Layer(config, self.relative) for _ in set(config.layer_order))
+        self.layers = nn.ModuleList(
+            Layer(config, index, self.relative) for index in range(len(set(config.layer_order)))
+        )
         self.norm: nn.LayerNorm | None = None
         if config.norm == "pre":
-            self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+            self.norm = layer_norm(config, config.hidden_size)
             self.output_tap = Tap()
         self.head = TaskHead(config)
 
@@ -96,11 +98,12 @@ class Encoder(nn.Module):
             layer, prefix = self.layers[index], f"layers.{index}"
             assert isinstance(layer, Layer)
             attention, ffn, first = layer.attention, layer.ffn, self.config.norm == "pre"
-            source = f"{prefix}.attention.input" if first else source
+            source = f"{prefix}.attention.input" if first and attention.norm is not None else source
             add(source, attention.query, attention.key, attention.value)
             add(f"{prefix}.attention.context", attention.output)
-            add(f"{prefix}.ffn.input" if first else f"{prefix}.attention.output", ffn.up)
-            add(f"{prefix}.ffn.activation", ffn.down)
+            up = [linear for linear in (ffn.up, ffn.gate) if linear is not None]
+            add(f"{prefix}.ffn.input" if first else f"{prefix}.attention.output", *up)
+            add(f"{prefix}.ffn.{'activation' if ffn.gate is None else 'product'}", ffn.down)
             source = f"{prefix}.ffn.output"
         return dict(found)
 

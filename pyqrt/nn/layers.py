@@ -10,7 +10,13 @@ from pyqrt.nn.activations import activation
 from pyqrt.nn.config import Disentangled, EncoderConfig, RelativeBias
 from pyqrt.nn.packing import Packing
 from pyqrt.nn.relative import Relative, rows_of_distances
+from pyqrt.nn.rotary import rotary_tables, rotate
 from pyqrt.nn.tap import Tap
+
+
+def layer_norm(config: EncoderConfig, width: int) -> nn.LayerNorm:
+    """A layer norm as the configuration has them."""
+    return nn.LayerNorm(width, eps=config.layer_norm_eps, bias=config.norm_bias)
 
 
 class Embeddings(nn.Module):
@@ -26,7 +32,7 @@ class Embeddings(nn.Module):
         self.sum_tap = Tap()
         self.norm: nn.LayerNorm | None = None
         if config.embedding_norm:
-            self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
+            self.norm = layer_norm(config, width)
             self.output_tap = Tap()
         self.projection: nn.Linear | None = None
         if config.embedding_projection:
@@ -56,12 +62,12 @@ class Block(nn.Module):
     """
 
     norm_first: bool
-    norm: nn.LayerNorm
+    norm: nn.LayerNorm | None
 
-    def add_norm(self, config: EncoderConfig) -> None:
+    def add_norm(self, config: EncoderConfig, wanted: bool = True) -> None:
         """The norm and the taps around it; comes last, so that parameters are in the order of use."""
         self.norm_first = config.norm == "pre"
-        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.norm = layer_norm(config, config.hidden_size) if wanted else None
         self.sum_tap = Tap()
         if self.norm_first:
             self.input_tap = Tap()
@@ -76,8 +82,10 @@ class Block(nn.Module):
         """[tokens, hidden] -> [tokens, hidden]."""
         result: Tensor
         if self.norm_first:
-            result = self.sum_tap(self.inner(self.input_tap(self.norm(x)), packing) + x)
+            normalized = x if self.norm is None else self.input_tap(self.norm(x))
+            result = self.sum_tap(self.inner(normalized, packing) + x)
         else:
+            assert self.norm is not None
             result = self.output_tap(self.norm(self.sum_tap(self.inner(x, packing) + x)))
         return result
 
@@ -90,16 +98,20 @@ class Attention(Block):
 
     relative: Relative | None
 
-    def __init__(self, config: EncoderConfig, relative: Relative | None) -> None:
+    def __init__(self, config: EncoderConfig, index: int, relative: Relative | None) -> None:
         super().__init__()
         width = config.hidden_size
         self.num_heads = config.num_attention_heads
         self.scale = config.score_scale
+        self.rotary = config.rotary
+        self.rotary_base = config.rotary.bases[index] if config.rotary else 0.0
+        self.rotary_size = (config.rotary.size or config.head_dim) if config.rotary else 0
+        self.window = config.windows[index] if config.windows else None
         object.__setattr__(self, "relative", relative)  # a module of the encoder, not of every layer
-        self.query = nn.Linear(width, width)
-        self.key = nn.Linear(width, width)
-        self.value = nn.Linear(width, width)
-        self.output = nn.Linear(width, width)
+        self.query = nn.Linear(width, width, bias=config.attention_bias)
+        self.key = nn.Linear(width, width, bias=config.attention_bias)
+        self.value = nn.Linear(width, width, bias=config.attention_bias)
+        self.output = nn.Linear(width, width, bias=config.attention_bias)
         self.query_tap = Tap()
         self.key_tap = Tap()
         self.value_tap = Tap()
@@ -113,14 +125,17 @@ class Attention(Block):
             if config.relative.queries:
                 self.relative_query = None if config.relative.shared else nn.Linear(width, width)
                 self.relative_query_tap = Tap()
-        self.add_norm(config)
+        self.add_norm(config, wanted=config.first_norm or index > 0)
 
     def inner(self, x: Tensor, packing: Packing) -> Tensor:
         """Projections, heads, output projection: [tokens, hidden] -> [tokens, hidden]."""
-        query = self.query_tap(self.query(x))
-        key = self.key_tap(self.key(x))
+        query, key = self.query(x), self.key(x)
+        if self.rotary is not None:
+            tables = rotary_tables(self.rotary_base, self.rotary_size, packing.positions)
+            query, key = (rotate(x, self.num_heads, *tables, self.rotary.interleaved) for x in (query, key))
+        query, key = self.query_tap(query), self.key_tap(key)
         value = self.value_tap(self.value(x))
-        further = None if self.relative is None else self.relative_scores
+        further = None if self.relative is None and self.window is None else self.further_scores
         context = packing.attention(query, key, value, self.num_heads, self.scale, further)
         result: Tensor = self.output(self.context_tap(context))
         return result
@@ -138,6 +153,17 @@ class Attention(Block):
             self.relative_key_tap(key(rows)) if kind.keys else None,
             self.relative_query_tap(query(rows)) if kind.queries else None,
         )
+
+    def further_scores(self, query: Tensor, key: Tensor) -> Tensor:
+        """What is added to the scores of [sequences, heads, length, d] each; minus infinity: not seen."""
+        scores = torch.zeros((), dtype=query.dtype, device=query.device)
+        if self.relative is not None:
+            scores = scores + self.relative_scores(query, key)
+        if self.window is not None:
+            place = torch.arange(query.shape[2], device=query.device)
+            unseen = (place[:, None] - place[None, :]).abs() > self.window
+            scores = scores.masked_fill(unseen, -torch.inf)
+        return scores
 
     def relative_scores(self, query: Tensor, key: Tensor) -> Tensor:
         """What relative positions add to the scores of [sequences, heads, length, d] each."""
@@ -162,29 +188,37 @@ class Attention(Block):
 
 
 class FeedForward(Block):
-    """Two linear layers with an activation between them."""
+    """Two linear layers with an activation between them; if gated, times a third linear layer's output."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        self.up = nn.Linear(config.hidden_size, config.intermediate_size)
+        inner, bias = config.intermediate_size, config.ffn_bias
+        self.up = nn.Linear(config.hidden_size, inner, bias=bias)
+        self.gate = nn.Linear(config.hidden_size, inner, bias=bias) if config.gated else None
         self.activation = activation(config.hidden_act)
-        self.down = nn.Linear(config.intermediate_size, config.hidden_size)
+        self.down = nn.Linear(inner, config.hidden_size, bias=bias)
         self.up_tap = Tap()
         self.activation_tap = Tap()
+        if config.gated:
+            self.gate_tap = Tap()
+            self.product_tap = Tap()
         self.add_norm(config)
 
     def inner(self, x: Tensor, packing: Packing) -> Tensor:
         """[tokens, hidden] -> [tokens, hidden]."""
-        result: Tensor = self.down(self.activation_tap(self.activation(self.up_tap(self.up(x)))))
+        inner = self.activation_tap(self.activation(self.up_tap(self.up(x))))
+        if self.gate is not None:
+            inner = self.product_tap(inner * self.gate_tap(self.gate(x)))
+        result: Tensor = self.down(inner)
         return result
 
 
 class Layer(nn.Module):
     """Attention, then the feed-forward network."""
 
-    def __init__(self, config: EncoderConfig, relative: Relative | None = None) -> None:
+    def __init__(self, config: EncoderConfig, index: int = 0, relative: Relative | None = None) -> None:
         super().__init__()
-        self.attention = Attention(config, relative)
+        self.attention = Attention(config, index, relative)
         self.ffn = FeedForward(config)
 
     def forward(self, x: Tensor, packing: Packing) -> Tensor:
@@ -210,9 +244,11 @@ class TaskHead(nn.Module):
             self.pre_activation_tap = Tap()
             self.activation_tap = Tap()
         if head.transform_norm:
-            self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
+            self.norm = layer_norm(config, width)
             self.normalized_tap = Tap()
-        self.classifier = nn.Linear(width, head.num_labels) if head.num_labels else None
+        self.classifier: nn.Linear | None = None
+        if head.num_labels:
+            self.classifier = nn.Linear(width, head.num_labels, bias=head.classifier_bias)
         self.output_tap = Tap()
 
     def forward(self, x: Tensor, packing: Packing) -> Tensor:

@@ -106,15 +106,17 @@ def _transforms(
             values = statistics[f"{prefix}.value"].center
             zeros = np.zeros(config.hidden_size)
             # what is added to every key may change only scores with positions
-            disentangled = isinstance(config.relative, Disentangled)
-            key_center = zeros if disentangled else statistics[f"{prefix}.key"].center
+            placed = isinstance(config.relative, Disentangled) or config.rotary is not None
+            key_center = zeros if placed else statistics[f"{prefix}.key"].center
             per_head(f"{prefix}.query", zeros, f"{prefix}.relative_query")
             per_head(f"{prefix}.key", key_center, f"{prefix}.relative_key")
             per_head(f"{prefix}.value", values)
             per_head(name, values)
         elif kind in ("input", "output"):
             equalized(name, statistics[name].center, *readers)
-        elif kind == "activation" and _fused_gelu(config.hidden_act, statistics[f"{prefix}.up"]):
+        elif kind == "product" or (
+            kind == "activation" and _fused_gelu(config.hidden_act, statistics[f"{prefix}.up"])
+        ):
             equalized(name, np.zeros(config.intermediate_size), *readers)
             noise = _noise(transforms[name][0], statistics[name], *readers)
             if noise > wide_noise * _bulk_power(statistics[f"{prefix}.sum"]):
