@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -15,7 +16,7 @@ from pyqrt.nn.huggingface import Source
 class Family(Protocol):
     """What a family file provides."""
 
-    MODEL_TYPE: str  # `model_type` in config.json; the file's name with "_" for "-"
+    MODEL_TYPE: str  # `model_type` in config.json; the file is named after it, with "_" for "-"
     PREFIX: str | tuple[str, ...]  # of the encoder's tensors in a checkpoint with a head, as "bert."
     UNUSED: tuple[str, ...]  # beginnings of names of tensors that checkpoints may have beyond `parameters`
     TOKENIZER_CLASSES: tuple[str, ...]  # whose vocab.txt is a WordPiece vocabulary
@@ -30,15 +31,20 @@ class Family(Protocol):
         """Small config.json contents that together use everything the family can do, for tests."""
 
 
+@cache
+def _files() -> dict[str, str]:
+    """Model type -> name of its file, without the ending."""
+    files = (file.stem for file in Path(__file__).parent.glob("*.py") if file.stem != "__init__")
+    return {import_module(f"{__name__}.{file}").MODEL_TYPE: file for file in sorted(files)}
+
+
 def families() -> tuple[str, ...]:
     """The model types that have a file here, sorted."""
-    files = Path(__file__).parent.glob("*.py")
-    return tuple(sorted(file.stem.replace("_", "-") for file in files if file.stem != "__init__"))
+    return tuple(sorted(_files()))
 
 
 def family(model_type: object) -> Family:
     """The family of config.json's `model_type`. Raises ModelError, listing the known, if there is none."""
-    if model_type not in families():
+    if not isinstance(model_type, str) or model_type not in _files():
         raise ModelError(f"model_type is {model_type!r}; known: {', '.join(families())}")
-    module = import_module(f"{__name__}.{str(model_type).replace('-', '_')}")
-    return cast(Family, module)
+    return cast(Family, import_module(f"{__name__}.{_files()[model_type]}"))

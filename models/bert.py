@@ -17,19 +17,13 @@ from pyqrt.nn.huggingface import (
     parameter_sources,
     refuse_unsupported,
     task_of,
-    tiny_config,
     tied_decoder,
+    tiny_config,
 )
 
 MODEL_TYPE = "bert"
 PREFIX = "bert."
-UNUSED = (
-    "embeddings.position_ids",  # 0, 1, 2, ... as old versions saved it
-    "pooler.",
-    "cls.",  # pre-training
-    "classifier.",
-    "qa_outputs.",
-)
+UNUSED = ("embeddings.position_ids", "pooler.", "cls.", "classifier.", "qa_outputs.")
 TOKENIZER_CLASSES = ("BertTokenizer", "BertTokenizerFast")
 
 # What an option means that config.json leaves out: transformers' BertConfig.
@@ -55,13 +49,14 @@ _NEXT_SENTENCE = ("is_next", "not_next")
 def configure(hf: Mapping[str, Any], task: str | None, class_prefix: str = "Bert") -> EncoderConfig:
     """config.json as an EncoderConfig.
 
-    task: None takes it from `architectures`. class_prefix: of a relative's classes. Options without a say in the result of a forward pass
-    (dropout, initialisation, caching, what to return) are not read. Raises ModelError.
+    task: None takes it from `architectures`. class_prefix: of a relative's classes. Options without a say
+    in the result of a forward pass (dropout, initialisation, caching, what to return) are not read.
     """
     refuse_unsupported(hf, _ONLY)
     option = {name: hf.get(name, default) for name, default in _DEFAULTS.items()}
     if option["type_vocab_size"] == 0:
         raise ModelError("type_vocab_size is 0: BERT adds a token type row to every token")
+    positions = option.pop("max_position_embeddings")
     also: dict[str, Task] = {"ForNextSentencePrediction": "sequence_classification"}
     head = head_of(
         hf,
@@ -75,17 +70,10 @@ def configure(hf: Mapping[str, Any], task: str | None, class_prefix: str = "Bert
         head = replace(head, num_labels=2, labels=_NEXT_SENTENCE, problem="single_label")
     return EncoderConfig(
         family=MODEL_TYPE,
-        vocab_size=option["vocab_size"],
-        hidden_size=option["hidden_size"],
+        **option,
         embedding_size=option["hidden_size"],
-        num_hidden_layers=option["num_hidden_layers"],
-        num_attention_heads=option["num_attention_heads"],
-        intermediate_size=option["intermediate_size"],
-        hidden_act=option["hidden_act"],
-        max_length=option["max_position_embeddings"],
-        num_positions=option["max_position_embeddings"],
-        type_vocab_size=option["type_vocab_size"],
-        layer_norm_eps=option["layer_norm_eps"],
+        max_length=positions,
+        num_positions=positions,
         head=head,
     )
 

@@ -20,9 +20,11 @@ _DEFAULTS = {"vocab_size": 30522, "pad_token_id": 1}
 
 def configure(hf: Mapping[str, Any], task: str | None) -> EncoderConfig:
     """config.json as an EncoderConfig."""
-    return roberta.configure(hf, task, _CLASS_PREFIX, _DEFAULTS, MODEL_TYPE)
+    config: EncoderConfig = roberta.configure(hf, task, _CLASS_PREFIX, _DEFAULTS, MODEL_TYPE)
+    return config
 
 
 def tiny() -> list[dict[str, Any]]:
     """RoBERTa's."""
-    return roberta.tiny(MODEL_TYPE, _CLASS_PREFIX)
+    configurations: list[dict[str, Any]] = roberta.tiny(MODEL_TYPE, _CLASS_PREFIX)
+    return configurations

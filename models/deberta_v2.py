@@ -48,7 +48,7 @@ def configure(hf: Mapping[str, Any], task: str | None) -> EncoderConfig:
     refuse_unsupported(hf, _ONLY)
     types = hf.get("type_vocab_size", 0)
     options = {**_DEFAULTS, **hf, "type_vocab_size": types or 1}
-    config = bert.configure(options, "embedding")
+    config: EncoderConfig = bert.configure(options, "embedding")
     for name, implemented in (
         ("embedding_size", config.hidden_size),
         ("pooler_hidden_size", config.hidden_size),

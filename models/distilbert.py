@@ -94,9 +94,7 @@ def parameters(config: EncoderConfig) -> dict[str, Source]:
         modules |= {
             "head.transform": "vocab_transform",
             "head.norm": "vocab_layer_norm",
-            **tied_decoder(
-                config, "vocab_projector", "embeddings.word_embeddings", "vocab_projector.bias"
-            ),
+            **tied_decoder(config, "vocab_projector", "embeddings.word_embeddings", "vocab_projector.bias"),
         }
     return parameter_sources(config, modules)
 

@@ -1,4 +1,4 @@
-"""DPR (Karpukhin et al. 2020, arXiv 2004.04906): BERT whose first token, projected or not, is the embedding."""
+"""DPR (Karpukhin et al. 2020, arXiv 2004.04906): BERT whose first token is the embedding."""
 
 from __future__ import annotations
 
@@ -35,9 +35,13 @@ def configure(hf: Mapping[str, Any], task: str | None) -> EncoderConfig:
         )
     size = hf.get("projection_dim", 0)
     head = Head(
-        task="embedding", pooling="first", transform_activation="linear" if size else None, transform_size=size
+        task="embedding",
+        pooling="first",
+        transform_activation="linear" if size else None,
+        transform_size=size,
     )
-    return replace(bert.configure(hf, "embedding"), family=MODEL_TYPE, head=head)
+    config: EncoderConfig = bert.configure(hf, "embedding")
+    return replace(config, family=MODEL_TYPE, head=head)
 
 
 def parameters(config: EncoderConfig) -> dict[str, Source]:

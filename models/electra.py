@@ -48,7 +48,7 @@ _SUMMARY: dict[str, Any] = {
 def configure(hf: Mapping[str, Any], task: str | None) -> EncoderConfig:
     """config.json as an EncoderConfig."""
     options = {**_DEFAULTS, **hf}
-    config = bert.configure(options, "embedding")
+    config: EncoderConfig = bert.configure(options, "embedding")
     size = options.get("embedding_size", 128)
     head = head_of(
         options,
@@ -87,7 +87,9 @@ def parameters(config: EncoderConfig) -> dict[str, Source]:
         modules |= {
             "head.transform": "generator_predictions.dense",
             "head.norm": "generator_predictions.LayerNorm",
-            **tied_decoder(config, "generator_lm_head", "embeddings.word_embeddings", "generator_lm_head.bias"),
+            **tied_decoder(
+                config, "generator_lm_head", "embeddings.word_embeddings", "generator_lm_head.bias"
+            ),
         }
     elif task == "sequence_classification":
         modules |= {"head.transform": "classifier.dense", "head.classifier": "classifier.out_proj"}

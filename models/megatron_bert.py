@@ -28,7 +28,7 @@ _DEFAULTS = {
 
 def configure(hf: Mapping[str, Any], task: str | None) -> EncoderConfig:
     """config.json as an EncoderConfig."""
-    config = bert.configure({**_DEFAULTS, **hf}, task, _CLASS_PREFIX)
+    config: EncoderConfig = bert.configure({**_DEFAULTS, **hf}, task, _CLASS_PREFIX)
     return replace(config, family=MODEL_TYPE, norm="pre", embedding_norm=False)
 
 

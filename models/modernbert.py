@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from pyqrt.errors import ModelError
-from pyqrt.nn.config import EncoderConfig, Rotary
+from pyqrt.nn.config import EncoderConfig, Head, Pooling, Rotary
 from pyqrt.nn.huggingface import (
     Source,
     head_of,
@@ -36,22 +35,18 @@ _BASES = {
     "full_attention": ("global_rope_theta", 160_000.0),
     "sliding_attention": ("local_rope_theta", 10_000.0),
 }
-_POOLING = {"cls": "first", "mean": "mean"}
+_POOLING: dict[str, Pooling] = {"cls": "first", "mean": "mean"}
 
 
 def configure(hf: Mapping[str, Any], task: str | None) -> EncoderConfig:
     """config.json as an EncoderConfig."""
     refuse_unsupported(hf)
     option = {name: hf.get(name, default) for name, default in _DEFAULTS.items()}
-    every = hf.get("global_attn_every_n_layers", 3)
-    layers = range(option["num_hidden_layers"])
-    kinds = hf.get("layer_types") or [
-        "sliding_attention" if index % every else "full_attention" for index in layers
-    ]
-    if len(kinds) != len(layers) or set(kinds) - set(_BASES):
-        raise ModelError(f"layer_types is {kinds}; expected {len(layers)} of {', '.join(_BASES)}")
-    window = hf.get("local_attention", 128) // 2
-    length = hf.get("max_position_embeddings", 8192)
+    count, every = option["num_hidden_layers"], hf.get("global_attn_every_n_layers", 3)
+    kinds = hf.get("layer_types") or [tuple(_BASES)[i % every > 0] for i in range(count)]
+    if len(kinds) != count or set(kinds) - set(_BASES):
+        raise ModelError(f"layer_types is {kinds}; expected {count} of {', '.join(_BASES)}")
+    window, length = hf.get("local_attention", 128) // 2, hf.get("max_position_embeddings", 8192)
     return EncoderConfig(
         family=MODEL_TYPE,
         **option,
@@ -78,11 +73,10 @@ def _base(hf: Mapping[str, Any], kind: str) -> float:
     scaling = hf.get("rope_scaling") or rope
     if scaling.get("rope_type", "default") != "default":
         raise ModelError(f"rope_type is {scaling['rope_type']!r}; implemented is 'default'")
-    older, default = _BASES[kind]
-    return float(rope.get("rope_theta", hf.get(older, default)))
+    return float(rope.get("rope_theta", hf.get(*_BASES[kind])))
 
 
-def _head(hf: Mapping[str, Any], task: str | None, vocab_size: int) -> Any:
+def _head(hf: Mapping[str, Any], task: str | None, vocab_size: int) -> Head:
     activation = hf.get("classifier_activation", "gelu")
     head = head_of(
         hf,
@@ -108,7 +102,7 @@ def _head(hf: Mapping[str, Any], task: str | None, vocab_size: int) -> Any:
 
 def parameters(config: EncoderConfig) -> dict[str, Source]:
     """Encoder parameter -> checkpoint tensor, without PREFIX."""
-    table, tied = "embeddings.tok_embeddings", config.head.tied
+    table = "embeddings.tok_embeddings"
     modules: dict[str, str | Source] = {
         "embeddings.word": table,
         "embeddings.norm": "embeddings.norm",
@@ -116,29 +110,34 @@ def parameters(config: EncoderConfig) -> dict[str, Source]:
         "head.transform": "head.dense",
         "head.norm": "head.norm",
         "head.classifier": "decoder" if config.head.task == "masked_lm" else "classifier",
-    } | ({"head.classifier.weight": f"{table}.weight"} if tied else {})
+    }
+    if config.head.tied:
+        modules["head.classifier.weight"] = Source((f"{table}.weight",))
     for index in range(config.num_hidden_layers):
         ours = theirs = f"layers.{index}"
         modules |= {
             f"{ours}.attention.norm": f"{theirs}.attn_norm",
-            f"{ours}.attention.query": Source((f"{theirs}.attn.Wqkv",), 0, 3),
-            f"{ours}.attention.key": Source((f"{theirs}.attn.Wqkv",), 1, 3),
-            f"{ours}.attention.value": Source((f"{theirs}.attn.Wqkv",), 2, 3),
             f"{ours}.attention.output": f"{theirs}.attn.Wo",
             f"{ours}.ffn.norm": f"{theirs}.mlp_norm",
             f"{ours}.ffn.up": Source((f"{theirs}.mlp.Wi",), 0, 2),
             f"{ours}.ffn.gate": Source((f"{theirs}.mlp.Wi",), 1, 2),
             f"{ours}.ffn.down": f"{theirs}.mlp.Wo",
         }
+        for part, name in enumerate(("query", "key", "value")):
+            modules[f"{ours}.attention.{name}"] = Source((f"{theirs}.attn.Wqkv",), part, 3)
     return parameter_sources(config, modules)
 
 
 def tiny() -> list[dict[str, Any]]:
     """Every task, windows, biases, both ways to pool."""
-    tokens = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "cls_token_id": 1, "sep_token_id": 2}
-    small = partial(tiny_config, MODEL_TYPE, "ModernBert", **tokens, local_attention=8)
+
+    def small(head: str, **options: Any) -> dict[str, Any]:
+        tokens = ("pad_token_id", "bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id")
+        own = dict.fromkeys(tokens, 1) | {"local_attention": 8} | options
+        return tiny_config(MODEL_TYPE, "ModernBert", head, **own)
+
     odd: dict[str, Any] = {"hidden_size": 42, "num_attention_heads": 3, "intermediate_size": 51}
-    biased = {"norm_bias": True, "attention_bias": True, "mlp_bias": True, "classifier_bias": True}
+    biased = dict.fromkeys(("norm_bias", "attention_bias", "mlp_bias", "classifier_bias"), True)
     return [
         small("Model", num_hidden_layers=4, max_position_embeddings=60),
         small("Model", **odd, **biased, hidden_activation="silu", local_attention=5),

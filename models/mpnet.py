@@ -28,7 +28,7 @@ def configure(hf: Mapping[str, Any], task: str | None) -> EncoderConfig:
     buckets = hf.get("relative_attention_num_buckets", _BUCKETS)
     if buckets < _BUCKETS:
         raise ModelError(f"relative_attention_num_buckets is {buckets}; {_BUCKETS} are always read")
-    config = roberta.configure(
+    config: EncoderConfig = roberta.configure(
         {"vocab_size": 30527, **hf, **_FIXED}, task, _CLASS_PREFIX, {}, MODEL_TYPE
     )
     relative = RelativeBias(buckets=_BUCKETS, max_distance=_MAX_DISTANCE)

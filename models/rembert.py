@@ -28,7 +28,7 @@ _DEFAULTS = {
 
 def configure(hf: Mapping[str, Any], task: str | None) -> EncoderConfig:
     """config.json as an EncoderConfig."""
-    config = bert.configure({**_DEFAULTS, **hf}, task, _CLASS_PREFIX)
+    config: EncoderConfig = bert.configure({**_DEFAULTS, **hf}, task, _CLASS_PREFIX)
     head = config.head
     if head.task == "masked_lm":  # never tied: the two tables differ in width
         head = replace(head, transform_size=hf.get("output_embedding_size", 1664), tied=False)

@@ -42,7 +42,7 @@ def configure(
 ) -> EncoderConfig:
     """config.json as an EncoderConfig. The last three are of relatives that differ in nothing else."""
     options = {**defaults, **hf}
-    config = bert.configure(options, "embedding")
+    config: EncoderConfig = bert.configure(options, "embedding")
     offset = options["pad_token_id"] + 1
     head = head_of(
         options,
@@ -58,7 +58,8 @@ def configure(
 
 def modules(config: EncoderConfig) -> dict[str, str | Source]:
     """Module of the encoder -> module of the checkpoint, without PREFIX."""
-    task, found = config.head.task, bert.encoder_modules(config)
+    task = config.head.task
+    found: dict[str, str | Source] = bert.encoder_modules(config)
     if task == "masked_lm":
         found |= {
             "head.transform": "lm_head.dense",

@@ -20,7 +20,7 @@ _CLASS_PREFIX = "RobertaPreLayerNorm"
 
 def configure(hf: Mapping[str, Any], task: str | None) -> EncoderConfig:
     """config.json as an EncoderConfig."""
-    config = roberta.configure(hf, task, _CLASS_PREFIX, roberta.DEFAULTS, MODEL_TYPE)
+    config: EncoderConfig = roberta.configure(hf, task, _CLASS_PREFIX, roberta.DEFAULTS, MODEL_TYPE)
     return replace(config, norm="pre")
 
 
@@ -35,4 +35,5 @@ def parameters(config: EncoderConfig) -> dict[str, Source]:
 
 def tiny() -> list[dict[str, Any]]:
     """RoBERTa's."""
-    return roberta.tiny(MODEL_TYPE, _CLASS_PREFIX)
+    configurations: list[dict[str, Any]] = roberta.tiny(MODEL_TYPE, _CLASS_PREFIX)
+    return configurations

@@ -262,9 +262,7 @@ def attention(
     exponents = check_range(
         "output_exponent", vector("output_exponent", output_exponent, np.int32, heads), -8, 16
     )
-    index, rows, tables = _relative(
-        relative_index, relative_bias, relative_key, relative_query, heads, width
-    )
+    index, rows, tables = _relative(relative_index, relative_bias, relative_key, relative_query, heads, width)
     output = np.zeros((tokens, width), np.int8)
     zero = integer("zero_point", zero_point, -_MAX_S8, _MAX_S8)
     _ops.attention(
@@ -314,7 +312,7 @@ def _relative(
         check_range("relative_bias", biases, 1 - 2**28, 2**28 - 1)
         biases = np.ascontiguousarray(biases)
         sizes.add(biases.shape[1])
-    tables = []
+    tables: list[Any] = []
     for name, table in (("relative_key", key), ("relative_query", query)):
         if table is not None:
             checked = matrix(name, table, np.int8, width=width)
@@ -493,7 +491,7 @@ def rotary(
     shift: int,
     variant: str | None = None,
 ) -> Array:
-    """Rotary position embedding of int16 to int8 [rows, heads * head_dim] (csrc/ops/rotary/rotary.h).
+    """Rotary positions of int16 to int8 [rows, heads * head_dim] (csrc/ops/rotary/rotary.h).
 
     input: int16 [rows, heads * head_dim]; position: int32 [rows], rows of cosine and sine, which are int16
     [positions, pairs] in units of 2^-14, pairs <= head_dim / 2. shift in [15, 24]: output scale / input
@@ -506,8 +504,8 @@ def rotary(
     check_range("sine", sines, -(2**14), 2**14)
     if rows.shape[1] % width or not 1 <= cosines.shape[1] <= width // 2:
         raise ModelError(
-            f"input has {rows.shape[1]} columns, cosine {cosines.shape[1]}, head_dim is {width}: input needs a "
-            "multiple of head_dim and cosine 1 to head_dim / 2"
+            f"input has {rows.shape[1]} columns, cosine {cosines.shape[1]}, head_dim is {width}: input needs "
+            "a multiple of head_dim and cosine 1 to head_dim / 2"
         )
     places = vector("position", position, np.int32, rows.shape[0])
     check_range("position", places, 0, cosines.shape[0] - 1)
@@ -541,6 +539,15 @@ def multiply(
     check_range("shift", shifts, 32, 62)
     output: Any = np.empty(left.shape, np.int16 if zero_point is None else np.int8)
     zero = 0 if zero_point is None else integer("zero_point", zero_point, -_MAX_S8, _MAX_S8)
-    outputs = (None, output) if zero_point is None else (output, None)
-    _ops.multiply(left, right, factors, shifts, zero, *outputs, variant)
+    wide = zero_point is None
+    _ops.multiply(
+        left,
+        right,
+        factors,
+        shifts,
+        zero,
+        None if wide else output,
+        output if wide else None,
+        variant,
+    )
     return like(a, output)

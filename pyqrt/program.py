@@ -18,9 +18,13 @@ linear     s8 or s16          by epilogue          epilogue, in_features, out_fe
                                                    [residual_multiplier, residual_shift];
                                                    weight, weight_sum, bias, multiplier, shift,
                                                    [gelu_multiplier]
-attention  s8 tokens          s8 tokens            num_heads, head_dim, zero_point, [polynomial];
-           (Q, K, V columns)                       score_multiplier, output_multiplier,
-                                                   output_exponent
+attention  s8 tokens          s8 tokens            num_heads, head_dim, zero_point, [window],
+           (Q, K, V columns;                       [relative_rows, relative_reach];
+           or Q, K and apart                       score_multiplier, output_multiplier,
+           from them V)                            output_exponent, [relative_index,
+                                                   relative_bias, relative_key, relative_query]
+rotary     s16 tokens         s8 tokens            num_heads, head_dim, pairs, shift; cosine, sine
+multiply   s16, s16           s8 or s16            zero_point; multiplier, shift
 layernorm  s16                s8 and/or s16        epsilon, [shift8], [shift16];
                                                    [gain8, bias8], [gain16, bias16]
 lookup     s16                s16                  table (513 entries)

@@ -427,8 +427,8 @@ void register_kernels(nb::module_& module) {
              array("offsets"), array("score_multiplier"), array("output_multiplier"),
              array("output_exponent"), nb::arg("zero_point"), nb::arg("polynomial"),
              nb::arg("window"), array("relative_index").none(), array("relative_bias").none(),
-             array("relative_key").none(), array("relative_query").none(),
-             nb::arg("relative_rows"), array("output"), nb::arg("variant") = nb::none());
+             array("relative_key").none(), array("relative_query").none(), nb::arg("relative_rows"),
+             array("output"), nb::arg("variant") = nb::none());
   module.def("softmax", &softmax, array("score"), nb::arg("multiplier"), nb::arg("polynomial"),
              array("high"), array("low"), array("sum"), nb::arg("variant") = nb::none());
   module.def("gelu", &gelu, array("input"), array("multiplier"), nb::arg("shift"),

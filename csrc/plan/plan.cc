@@ -24,7 +24,7 @@ NodeFactory* find_factory(const NodeSpec& spec) {
   static const std::map<std::string, NodeFactory*> kFactories{
       {"embedding", make_embedding}, {"linear", make_linear}, {"attention", make_attention},
       {"layernorm", make_layernorm}, {"lookup", make_lookup}, {"pool", make_pool},
-      {"normalize", make_normalize}, {"rotary", make_rotary},       {"multiply", make_multiply},
+      {"normalize", make_normalize}, {"rotary", make_rotary}, {"multiply", make_multiply},
   };
   const auto found = kFactories.find(spec.op);
   if (found != kFactories.end()) return found->second;

@@ -29,7 +29,7 @@ def lower_attention(
     grids = [parts.scales.grids[f"{prefix}.{part}"] for part in ("query", "key", "value")]
     context = parts.scales.grids[f"{prefix}.context"]
     if attention.rotary is None:
-        inputs: tuple[int, ...] = (_projected(parts, f"{prefix}.query_key_value", attention, source, grids),)
+        inputs: tuple[int, ...] = (_projected(parts, prefix, attention, source, grids),)
     else:
         inputs = _rotated(parts, config, prefix, attention, source, grids)
     query, key, value, out = (grid.scale.reshape(heads, head_dim)[:, 0] for grid in (*grids, context))
@@ -50,15 +50,16 @@ def lower_attention(
             **tensors,
         },
     )
+    builder.tap(f"{prefix}.context", output, context)
     return IntegerInput(output, context)
 
 
-def _projected(parts: Parts, name: str, attention: Attention, source: IntegerInput, grids: list[Grid]) -> int:
+def _projected(parts: Parts, prefix: str, attention: Attention, source: IntegerInput, grids: list[Grid]) -> int:
     """Query, key and value projections as one product, int8."""
     projections = [parameters_of(linear) for linear in (attention.query, attention.key, attention.value)]
-    return requantize_s8(
+    projected = requantize_s8(
         parts.builder,
-        name,
+        f"{prefix}.query_key_value",
         source,
         np.concatenate([weight for weight, _ in projections]),
         np.concatenate([bias for _, bias in projections]),
@@ -68,6 +69,10 @@ def _projected(parts: Parts, name: str, attention: Attention, source: IntegerInp
             zero_point=0,
         ),
     )
+    width = len(grids[0].scale)
+    for column, part in enumerate(("query", "key", "value")):
+        parts.builder.tap(f"{prefix}.{part}", projected, grids[column], column * width)
+    return projected
 
 
 def _rotated(
@@ -115,8 +120,12 @@ def _rotated(
         },
         {"cosine": cosine, "sine": sine},
     )
-    value = parameters_of(attention.value)
-    return turned_buffer, requantize_s8(builder, f"{prefix}.value", source, *value, grids[2])
+    value = requantize_s8(builder, f"{prefix}.value", source, *parameters_of(attention.value), grids[2])
+    if not attention.rotary.interleaved:  # else the buffer's columns are in another order than the tap's
+        builder.tap(f"{prefix}.query", turned_buffer, grids[0])
+        builder.tap(f"{prefix}.key", turned_buffer, grids[1], config.hidden_size)
+    builder.tap(f"{prefix}.value", value, grids[2])
+    return turned_buffer, value
 
 
 def _positions(

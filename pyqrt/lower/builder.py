@@ -69,7 +69,7 @@ class ProgramBuilder:
             names[role] = f"{name}.{role}"
             padded = _pad(tensor)
             if role in ("weight", "cosine", "sine"):
-                digest = hashlib.sha256(padded).digest()
+                digest = hashlib.sha256(padded.data).digest()
                 names[role] = self._weights.setdefault((padded.shape, digest), names[role])
             self.tensors[names[role]] = padded
         self._nodes.append(Node(op, name, inputs, outputs, dict(attributes), names))

@@ -121,7 +121,8 @@ class Parts:
 
     def multiplied(self, name: str, a: IntegerInput, b: IntegerInput) -> IntegerInput:
         """``a * b``, both int16: int8 on the tap's grid if it has one, else int16."""
-        assert isinstance(a.grid, float) and isinstance(b.grid, float)
+        assert isinstance(a.grid, float)
+        assert isinstance(b.grid, float)
         spec, grid = self.builder.spec(a.buffer), self.scales.grids.get(name)
         unit = a.grid * b.grid
         ratio = np.full(spec.width, unit / self.scales.wide[name]) if grid is None else unit / grid.scale

@@ -258,7 +258,9 @@ class EncoderConfig:
         )
         if isinstance(self.relative, RelativeBias):
             _require_count("relative.buckets", self.relative.buckets, 4)
-            _require_count("relative.max_distance", self.relative.max_distance, self.relative.buckets // 4 + 1)
+            _require_count(
+                "relative.max_distance", self.relative.max_distance, self.relative.buckets // 4 + 1
+            )
         elif self.relative is not None:
             _require_count("relative.span", self.relative.span, 1)
             _require_count("relative.buckets", self.relative.buckets, 0)
@@ -312,7 +314,7 @@ class EncoderConfig:
         terms = 1
         if isinstance(self.relative, Disentangled):
             terms += self.relative.keys + self.relative.queries
-        return (self.head_dim * terms) ** -0.5
+        return 1.0 / math.sqrt(self.head_dim * terms)
 
     @property
     def layer_order(self) -> tuple[int, ...]:

@@ -41,7 +41,7 @@ class Embeddings(nn.Module):
 
     def forward(self, ids: Tensor, positions: Tensor, types: Tensor) -> Tensor:
         """int64 [tokens] each -> float [tokens, hidden]."""
-        x = self.word(ids)
+        x: Tensor = self.word(ids)
         if self.token_type is not None:
             x = x + self.token_type(types)
         if self.position is not None:
@@ -173,7 +173,8 @@ class Attention(Block):
         distance = torch.arange(length, device=query.device)
         row = row_of[distance[:, None] - distance[None, :] + length - 1]  # [length, length]
         if isinstance(self.relative.kind, RelativeBias):
-            return self.relative.table(row).permute(2, 0, 1)
+            biases: Tensor = self.relative.table(row)
+            return biases.permute(2, 0, 1)
         scores = torch.zeros((), device=query.device)
         keys, queries = (
             None if table is None else table.reshape(-1, heads, width).permute(1, 2, 0)

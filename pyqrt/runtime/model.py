@@ -294,9 +294,7 @@ def _check_pairs(kind: str, texts: Sequence[str], pairs: Sequence[Any] | None) -
     """Raise ModelError unless the task can do with these pairs."""
     if kind == "question_answering" and pairs is None:
         raise ModelError("question answering takes a context for each question: model(questions, contexts)")
-    if kind == "multiple_choice" and (
-        pairs is None or any(isinstance(own, str) or not own for own in pairs)
-    ):
+    if kind == "multiple_choice" and (pairs is None or any(isinstance(own, str) or not own for own in pairs)):
         raise ModelError("multiple choice takes a list of choices for each text: model(texts, [[...], ...])")
     if kind in ("token_classification", "masked_lm") and pairs is not None:
         raise ModelError(f"{kind} takes single texts; call it without pairs")

@@ -27,7 +27,9 @@ def make_case(width: int, rows: int = 5) -> Case:
 def check_case(case: Case) -> None:
     for zero_point in (None, 0, -100):
         whole = case | {"zero_point": zero_point}
-        check("multiply", lambda variant, w=whole: ops.multiply(**w, variant=variant), oracle.multiply(**whole))
+        check(
+            "multiply", lambda variant, w=whole: ops.multiply(**w, variant=variant), oracle.multiply(**whole)
+        )
 
 
 @pytest.mark.parametrize("width", WIDTHS)

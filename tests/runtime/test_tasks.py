@@ -165,7 +165,12 @@ def test_a_long_context_is_seen_in_windows() -> None:
     tokenizer = Tokenizer(small_model.tokenizer_json(), 9)
     context = "a b c a b c a b c Paris"
     (windows,) = tokenizer.windows(["a b"], [context], 2)  # [CLS] a b [SEP], four tokens, [SEP]
-    assert [item.ids[4:-1].tolist() for item in windows] == [[4, 5, 6, 4], [6, 4, 5, 6], [5, 6, 4, 5], [4, 5, 6, 9]]
+    assert [item.ids[4:-1].tolist() for item in windows] == [
+        [4, 5, 6, 4],
+        [6, 4, 5, 6],
+        [5, 6, 4, 5],
+        [4, 5, 6, 9],
+    ]
     logits = [np.zeros((len(item), 2)) for item in windows]
     logits[3][7] = 9.0
     assert best_answer(logits, context, windows).text == "Paris"

@@ -8,7 +8,8 @@
 //        + sum_c q[i,c] * relative_key[t,c] + sum_c k[j,c] * relative_query[t,c]
 //        + relative_bias[h,t],   t = relative_index[clamp(i - j, -R, R) + R]
 //     the last three terms each only if its table is there: relative positions, as a bias on the
-//     scores (Raffel et al. 2020, arXiv 1910.10683) or disentangled (He et al. 2021, arXiv 2006.03654)
+//     scores (Raffel et al. 2020, arXiv 1910.10683) or disentangled (He et al. 2021, arXiv
+//     2006.03654)
 //   P, L = softmax of row i with multiplier score_multiplier[h] and `exponential` (softmax.h)
 //   A_ic = sum_j P_ij * v[j,c] = 128 * sum_j high_ij v[j,c] + sum_j low_ij v[j,c]     exact
 //   b = bit_length(L_i);  e = max(0, b - 24)
@@ -62,9 +63,9 @@ struct AttentionArgs {
   const int32_t* relative_index = nullptr;  // [2 R + 1]; null: no relative terms
   int64_t relative_reach = 0;               // R
   int64_t relative_rows = 0;
-  const int32_t* relative_bias = nullptr;   // [heads, relative_rows] or null
-  const int8_t* relative_key = nullptr;     // [relative_rows, heads * d], dense, or null
-  const int8_t* relative_query = nullptr;   // the same
+  const int32_t* relative_bias = nullptr;  // [heads, relative_rows] or null
+  const int8_t* relative_key = nullptr;    // [relative_rows, heads * d], dense, or null
+  const int8_t* relative_query = nullptr;  // the same
 
   int8_t* output = nullptr;
   int64_t output_stride = 0;

@@ -5,7 +5,8 @@
 // Integers:  r = rshr64(a[i,c] * b[i,c] * multiplier[c], shift[c])
 //            s8 output: sat8(r + zero_point);  s16 output: sat16(r)
 //
-// Ranges: a, b in [-32767, 32767]; multiplier in [2^30, 2^31); shift in [32, 62], so |a b| < 2^30 is
+// Ranges: a, b in [-32767, 32767]; multiplier in [2^30, 2^31); shift in [32, 62], so |a b| < 2^30
+// is
 //   within the budget of fixed::requantize and r fits int32; zero_point in [-127, 127].
 // One of the outputs is null. Nothing beyond the width is read or written.
 #pragma once

@@ -1,5 +1,5 @@
-// rotary: rotary position embedding (Su et al. 2021, arXiv 2104.09864) of int16 queries and keys, to
-// int8.
+// rotary: rotary position embedding (Su et al. 2021, arXiv 2104.09864) of int16 queries and keys,
+// to int8.
 //
 // Reals:     every pair (x_c, x_{c + r/2}) of a head is turned by the angle position * frequency_c,
 //            c in [0, r/2); columns from r on stay as they are.
@@ -10,7 +10,8 @@
 //   out[c]       = sat8(rshr(x[c] * 2^14, shift))                          c >= r
 // cosine and sine are units of 2^-14; scale_out = scale_in * 2^(shift - 14).
 //
-// Ranges: x in [-32767, 32767]; cosine, sine in [-2^14, 2^14]; r even, in [2, d]; shift in [15, 24]:
+// Ranges: x in [-32767, 32767]; cosine, sine in [-2^14, 2^14]; r even, in [2, d]; shift in [15,
+// 24]:
 //   |x C| + |x S| <= 2 * 32767 * 2^14 < 2^30, with the rounding below 2^31.
 // Positions are checked by the caller. Nothing beyond the width is read or written.
 #pragma once

@@ -71,7 +71,8 @@ class Attention final : public Node {
   void verify() const override {
     for (const int8_t* table : {args_.relative_key, args_.relative_query}) {
       for (int64_t i = 0; table != nullptr && i < args_.relative_rows * width_; ++i) {
-        if (table[i] < -fixed::kMaxS8) throw Error("a relative table holds -128, outside [-127, 127]");
+        if (table[i] < -fixed::kMaxS8)
+          throw Error("a relative table holds -128, outside [-127, 127]");
       }
     }
   }
@@ -80,8 +81,8 @@ class Attention final : public Node {
   void read_relative(const NodeReader& reader) {
     args_.relative_rows = reader.integer("relative_rows", 1, 65536);
     args_.relative_reach = reader.integer("relative_reach", 0, 65536);
-    args_.relative_index = reader.array32("relative_index", 2 * args_.relative_reach + 1, 0,
-                                          args_.relative_rows - 1);
+    args_.relative_index =
+        reader.array32("relative_index", 2 * args_.relative_reach + 1, 0, args_.relative_rows - 1);
     if (reader.has("relative_bias")) {
       constexpr int64_t kMaxBias = (int64_t{1} << 28) - 1;
       args_.relative_bias =

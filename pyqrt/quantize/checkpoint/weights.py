@@ -136,27 +136,27 @@ def load_weights(encoder: Encoder, tensors: dict[str, Tensor], family: Family, s
         by_name[canonical] = name
 
     state: dict[str, Tensor] = {}
-    missing = []
+    missing: list[str] = []
     known = {name for entry in sources.values() for name in entry.names}
     for parameter, target in encoder.named_parameters():
         entry, shape = sources[parameter], list(target.shape)
-        name = next((name for name in entry.names if name in by_name), None)
-        if name is None:
+        found = next((name for name in entry.names if name in by_name), None)
+        if found is None:
             nearest = difflib.get_close_matches(entry.names[0], by_name.keys() - known, n=1, cutoff=0.8)
             hint = f" (nearest: {by_name[nearest[0]]})" if nearest else ""
             missing.append(f"{entry.names[0]} {shape}{hint}")
             continue
-        tensor = tensors[by_name[name]]
+        tensor = tensors[by_name[found]]
         whole = [shape[0] * entry.parts, *shape[1:]]
         if list(tensor.shape) != whole:
-            problems.append(f"{by_name[name]} has shape {list(tensor.shape)}, expected {whole}")
+            problems.append(f"{by_name[found]} has shape {list(tensor.shape)}, expected {whole}")
         elif tensor.dtype not in _DTYPES:
-            problems.append(f"{by_name[name]} is {tensor.dtype}, expected one of {_DTYPES}")
+            problems.append(f"{by_name[found]} is {tensor.dtype}, expected one of {_DTYPES}")
         else:
             part = tensor[shape[0] * entry.part : shape[0] * (entry.part + 1)]
             state[parameter] = part.to(torch.float32, copy=True)
             if not state[parameter].isfinite().all():
-                problems.append(f"{by_name[name]} holds infinities or NaNs")
+                problems.append(f"{by_name[found]} holds infinities or NaNs")
     extra = [
         name
         for canonical, name in by_name.items()
