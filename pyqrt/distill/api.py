@@ -222,6 +222,9 @@ class _Course:
         from pyqrt.train.save import save_checkpoint
 
         save_checkpoint(self.student, self.origin, output)
+        written, _ = load_checkpoint(output)
+        if written.config != self.student.config:
+            raise ModelError(f"{output}: the files of {self.origin.path} do not describe the student's head")
         return self._heldout(float_outputs(self.student, self.unseen.student))
 
     def _heldout(self, actual: list[FloatRows]) -> dict[str, Any]:

@@ -78,21 +78,33 @@ class View:
     """An encoder's result for a batch, and what its taps saw on the way (`pyqrt.nn.tap.record`)."""
 
     result: Tensor
+    config: EncoderConfig
     seen: Mapping[str, list[Tensor]]
 
-    def layers(self, name: str) -> list[Tensor]:
-        """The tensors of all taps whose names end with `name`, in the order of layers."""
-        return [x for tap, tensors in self.seen.items() if tap.endswith(name) for x in tensors]
+    def along(self, names: Sequence[str]) -> list[Tensor]:
+        """What the named taps saw, in order: of every layer, if they are the layers'."""
+        return [x for name in names for x in self.seen[name]]
 
 
-# The taps that a term looks at: every layer's, by how their names end.
-_TAPS: dict[Term, tuple[str, ...]] = {
-    "cosine": ("ffn.output",),
-    "embeddings": ("embeddings.output",),
-    "hidden": ("ffn.output",),
-    "attention": ("attention.query", "attention.key"),
-    "relations": ("attention.query", "attention.key", "attention.value"),
-}
+def _taps(config: EncoderConfig, term: Term) -> list[list[str]]:
+    """The tensors that a term compares, each as the taps that see it: one, or one of every layer."""
+
+    def of_layers(part: str) -> list[str]:
+        return [f"layers.{index}.{part}" for index in dict.fromkeys(config.layer_order)]
+
+    post = config.norm == "post"
+    hidden = of_layers("ffn.output" if post else "ffn.sum")
+    if term == "cosine":
+        return [hidden if post else ["output"]]
+    if term == "hidden":
+        return [hidden]
+    if term == "embeddings":
+        names = {"projected": config.embedding_projection, "output": config.embedding_norm, "sum": True}
+        return [[next(f"embeddings.{name}" for name, there in names.items() if there)]]
+    parts = {"attention": ("query", "key"), "relations": ("query", "key", "value")}
+    return [of_layers(f"attention.{part}") for part in parts.get(term, ())]
+
+
 _PROJECTED: tuple[Term, ...] = ("cosine", "embeddings", "hidden")
 
 
@@ -136,11 +148,10 @@ class Objective(nn.Module):
 
     def view(self, encoder: Encoder, batch: PackedBatch, model: nn.Module | None = None) -> View:
         """Runs a batch. model: what computes the result, if it is not the encoder itself but around it."""
-        endings = tuple(ending for term in self.weights for ending in _TAPS.get(term, ()))
-        names = [name for name in encoder.taps() if name.endswith(endings)]
+        names = [name for term in self.weights for taps in _taps(encoder.config, term) for name in taps]
         types = batch.types if encoder.config.type_vocab_size > 1 else None
         with record(encoder, names) as seen:
-            return View((model or encoder)(batch.ids, batch.offsets, types), seen)
+            return View((model or encoder)(batch.ids, batch.offsets, types), encoder.config, seen)
 
     def forward(self, student: View, teacher: View, offsets: Sequence[int]) -> Tensor:
         """The weighted sum of all terms but "labels". offsets: bounds of the sequences in rows of tokens."""
@@ -153,7 +164,9 @@ class Objective(nn.Module):
     def _distance(self, term: Term, student: View, teacher: View, offsets: Sequence[int]) -> Tensor:
         if term == "result":
             return result_distance(self.head, student.result, teacher.result, offsets, self.temperature)
-        ours, theirs = ([view.layers(name) for name in _TAPS[term]] for view in (student, teacher))
+        ours, theirs = (
+            [view.along(names) for names in _taps(view.config, term)] for view in (student, teacher)
+        )
         if term == "cosine":
             return cosine_distance(self._project(ours[0][-1]), theirs[0][-1])
         if term == "embeddings":

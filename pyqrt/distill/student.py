@@ -23,24 +23,28 @@ def shallow_student(
 
     configuration: the teacher's config.json. Layer m is the teacher's (m + 1) * (its layers) / layers - 1
     (Jiao et al. 2019, arXiv 1909.10351, section 3.1); all other weights are the same. Raises ModelError
-    for a number of layers that the teacher does not have, and for layers that share weights.
+    for a number of layers that the teacher does not have, and for one whose layers cannot share weights as
+    the family's do.
     """
     config = teacher.config
     sources = layer_map(layers, config.num_hidden_layers)
     names = [name for name in _LAYER_OPTIONS if name in configuration] or [_LAYER_OPTIONS[0]]
-    changed = {**configuration, **dict.fromkeys(names, layers)}
+    changed = {**configuration, **dict.fromkeys(names, layers // max(config.layers_per_group, 1))}
     described = family(config.family).configure(changed, config.head.task)
-    if described.num_hidden_layers != layers:
-        raise ModelError(f"config.json states the number of layers otherwise than as {names[0]}")
     # Options from outside config.json, such as a sentence-transformers pooling, stay as they are.
     student = Encoder(replace(config, num_hidden_layers=layers)).eval()
+    theirs = [config.layer_order[source] for source in sources]
+    taken_from = dict(zip(student.config.layer_order, theirs, strict=True))
+    shared = [taken_from[ours] for ours in student.config.layer_order]
+    if described.num_hidden_layers != layers or shared != theirs:
+        raise ModelError(
+            f"{layers} of {config.num_hidden_layers} layers cannot share weights as {config.family} wants; "
+            "choose another number of layers"
+        )
     weights = teacher.state_dict()
     taken = {}
-    for name, tensor in student.state_dict().items():
+    for name in student.state_dict():
         match = re.fullmatch(r"layers\.(\d+)\.(.*)", name)
-        source = f"layers.{sources[int(match[1])]}.{match[2]}" if match else name
-        if source not in weights or weights[source].shape != tensor.shape:
-            raise ModelError(f"{name}: the teacher has no such layer of its own; its layers share weights")
-        taken[name] = weights[source].clone()
+        taken[name] = weights[f"layers.{taken_from[int(match[1])]}.{match[2]}" if match else name].clone()
     student.load_state_dict(taken)
     return student, changed

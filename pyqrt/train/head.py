@@ -46,16 +46,18 @@ def with_new_head(
 
     tensors, sha256 = read_weights(root)
     generator = torch.Generator().manual_seed(seed)
-    names = described_by.parameters(config)
+    sources = described_by.parameters(config)
+    prefixes = [described_by.PREFIX] if isinstance(described_by.PREFIX, str) else described_by.PREFIX
     for name, parameter in encoder.named_parameters():
         if not name.startswith("head."):
             continue
-        spellings = {names[name], described_by.PREFIX + names[name]}
+        names = sources[name].names
+        spellings = {prefix + spelling for prefix in ("", *prefixes) for spelling in names}
         if name.startswith("head.classifier."):  # of another task, whatever its shape
             tensors = {key: value for key, value in tensors.items() if key not in spellings}
         if not spellings & set(tensors):
             scale = DEVIATION if parameter.ndim > 1 else 0.0
-            tensors[names[name]] = scale * torch.randn(parameter.shape, generator=generator)
+            tensors[names[0]] = scale * torch.randn(parameter.shape, generator=generator)
     load_weights(encoder, tensors, described_by, directory)
 
     tokenizer = read_tokenizer(root, described_by.TOKENIZER_CLASSES)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 from pyqrt.errors import ModelError
 from pyqrt.models import family
@@ -37,26 +40,31 @@ def save_checkpoint(encoder: Encoder, source: Checkpoint, directory: Path) -> No
 
     Raises ModelError if `source` does not name its architecture.
     """
-    directory.mkdir(parents=True, exist_ok=True)
     hf = {**source.config, **_own_options(encoder, source.config)}
+    directory.mkdir(parents=True, exist_ok=True)
     (directory / "config.json").write_text(json.dumps(hf, indent=2) + "\n", encoding="utf-8")
 
     described_by = family(hf["model_type"])
-    names = described_by.parameters(encoder.config)
+    sources = described_by.parameters(encoder.config)
     has_head = encoder.config.head.num_labels > 0
-    tensors = {}
+    first = described_by.PREFIX if isinstance(described_by.PREFIX, str) else described_by.PREFIX[0]
+    parts: dict[str, dict[int, Tensor]] = defaultdict(dict)
     for name, parameter in encoder.named_parameters():
-        theirs = names[name]
+        theirs = sources[name].names[0]
         # The pooler is part of transformers' encoders; what else a head has stands beside them.
         inside = not name.startswith("head.") or theirs.startswith("pooler.")
-        prefix = described_by.PREFIX if has_head and inside else ""
-        tensors[prefix + theirs] = parameter.detach().contiguous()
+        prefix = first if has_head and inside else ""
+        parts[prefix + theirs][sources[name].part] = parameter.detach()
+    tensors = {name: torch.cat([part for _, part in sorted(of.items())]) for name, of in parts.items()}
     save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
 
     if source.tokenizer_json is not None:
         (directory / "tokenizer.json").write_text(source.tokenizer_json, encoding="utf-8")
-    for name in ("tokenizer_config.json", "special_tokens_map.json"):
-        if (source.path / name).is_file() and source.path != directory:
+    # What a sentence-transformers model says of its pooling is among the files read.
+    beside = {name for name in source.files if name.endswith(".json")} - {"config.json", "tokenizer.json"}
+    for name in sorted(beside | {"tokenizer_config.json", "special_tokens_map.json"}):
+        if (source.path / name).is_file() and source.path != directory and ".index." not in name:
+            (directory / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(source.path / name, directory / name)
 
 
@@ -67,6 +75,10 @@ def _own_options(encoder: Encoder, hf: Mapping[str, Any]) -> dict[str, Any]:
     base = re.fullmatch(r"(\w+?)(Model|For\w+)", architecture)
     if base is None:
         raise ModelError(f"architectures is {hf.get('architectures')}; it must name a transformers class")
+    if head.task not in _SUFFIXES:
+        raise ModelError(
+            f"checkpoints are written for {', '.join(_SUFFIXES)}, not for {head.task}; write a model file"
+        )
     options: dict[str, Any] = {"architectures": [base[1] + _SUFFIXES[head.task]]}
     if head.labels and head.task != "question_answering":
         options["num_labels"] = head.num_labels

@@ -9,16 +9,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch.nn import functional
+from transformers import AutoModel, AutoModelForSequenceClassification
 from typer.testing import CliRunner, Result
 
 import pyqrt
 from pyqrt.cli import app
 from pyqrt.distill import api
 from pyqrt.distill.api import Training, distill_checkpoint, weights_of
+from pyqrt.distill.objective import Weights
 from pyqrt.errors import ModelError
+from pyqrt.quantize.api import quantize_checkpoint
 from pyqrt.quantize.checkpoint import load_checkpoint
-from quantize.test_quantize_checkpoint import checkpoint
+from tiny_checkpoint import checkpoint
 
 EMBEDDING, CLASSES = 0, 3  # numbers of tiny BERTs
 SHORT = Training(epochs=1, integer_epochs=1, learning_rate=1e-2, integer_learning_rate=1e-3, batch=8)
@@ -123,6 +130,54 @@ def recording(steps: list[tuple[str, int]]) -> Any:
         yield lambda stage, done, of: steps.append((stage, done))
 
     return progress
+
+
+@pytest.mark.parametrize("number", [EMBEDDING, CLASSES])
+def test_a_float_student_is_a_checkpoint(tmp_path: Path, texts: Path, number: int) -> None:
+    teacher, output = checkpoint(tmp_path / "teacher", number), tmp_path / "student"
+    training = Training(epochs=2, learning_rate=1e-2, batch=8)
+    report = distill_checkpoint(teacher, output, texts, layers=1, training=training, progress=False)
+    assert report["losses"].keys() == {"float"}
+    assert report["heldout"]["rows"] == 5
+    student, source = load_checkpoint(output)
+    assert student.config.num_hidden_layers == 1
+    trained, untrained = (load_file(path / "model.safetensors") for path in (output, teacher))
+    assert any((untrained[name.removeprefix("bert.")] != trained[name]).any() for name in trained)
+    ids = [2, 5, 6, 3]
+    batch = torch.tensor(ids), [0, len(ids)]
+    cls = AutoModelForSequenceClassification if number == CLASSES else AutoModel
+    theirs = cls.from_pretrained(output)(torch.tensor([ids]))
+    ours = student(*batch)
+    if number == CLASSES:
+        torch.testing.assert_close(ours, theirs.logits, atol=1e-5, rtol=1e-4)
+    else:
+        mean = functional.normalize(theirs.last_hidden_state.mean(1), dim=-1)
+        torch.testing.assert_close(ours, mean, atol=1e-5, rtol=1e-4)
+    quantize_checkpoint(output, tmp_path / "student.qrt", calibration=texts, force=True, progress=False)
+    assert source.tokenizer_json is not None
+
+
+def test_labels_are_learned(tmp_path: Path) -> None:
+    """A random teacher tells nothing of the labels; the term labels does."""
+    teacher = checkpoint(tmp_path / "teacher", CLASSES)
+    config = json.loads((teacher / "config.json").read_text())
+    config |= {"id2label": {"0": "negative", "1": "positive"}, "label2id": {"negative": 0, "positive": 1}}
+    (teacher / "config.json").write_text(json.dumps(config))
+    tensors = load_file(teacher / "model.safetensors")
+    tensors |= {name: tensors[name][:2] for name in ("classifier.weight", "classifier.bias")}
+    save_file(tensors, teacher / "model.safetensors")
+    table = tmp_path / "train.tsv"
+    rows = [f"{'a cab' if i % 2 else 'no bean'} {chr(97 + i % 26)}\t{i % 2}" for i in range(64)]
+    table.write_text("sentence\tlabel\n" + "\n".join(rows) + "\n")
+    weights = Weights({"labels": 1.0})
+    training = Training(epochs=0, integer_epochs=6, integer_learning_rate=1e-3, batch=8)
+    output = tmp_path / "student.qrt"
+    distill_checkpoint(
+        teacher, output, table, task="sst2", weights=weights, training=training, progress=False
+    )
+    texts, labels = zip(*(row.split("\t") for row in rows), strict=True)
+    found = [result.label for result in pyqrt.load(output)(list(texts))]
+    assert np.mean([a == pyqrt_labels(teacher)[int(b)] for a, b in zip(found, labels, strict=True)]) > 0.9
 
 
 def test_the_state_of_another_training_is_refused(
