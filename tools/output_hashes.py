@@ -15,10 +15,10 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "golden"))
-from output_hash import build_hashes, output_hash, read_hashes  # noqa: E402
+from output_hash import build_hashes, output_hash, read_hashes
 
-from pyqrt import _runtime  # noqa: E402
-from pyqrt.runtime import format as model_format  # noqa: E402
+from pyqrt import _runtime
+from pyqrt.runtime import format as model_format
 
 
 def golden_output(built: dict[str, str]) -> str | None:

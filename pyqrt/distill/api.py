@@ -32,6 +32,8 @@ from pyqrt.quantize.checkpoint import load_checkpoint
 from pyqrt.quantize.choose import choose_scales
 from pyqrt.quantize.gate import FloatRows, compare, float_outputs, integer_outputs
 from pyqrt.quantize.qat import QuantizedEncoder
+from pyqrt.quantize.recipe import read_recipe
+from pyqrt.quantize.statistics import channel_statistics
 from pyqrt.quantize.texts import pack
 from pyqrt.runtime.format import write
 from pyqrt.runtime.model import Model
@@ -251,4 +253,5 @@ class _Course:
 
     def _calibrated(self) -> Scales:
         seen = self.lessons.student[:CALIBRATION_EXAMPLES]
-        return choose_scales(self.student, lambda: pack(seen))
+        statistics = channel_statistics(self.student, pack(seen))
+        return choose_scales(self.student, statistics, lambda: pack(seen), read_recipe("default"))

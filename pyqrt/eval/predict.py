@@ -9,7 +9,8 @@ from typing import Any
 
 from pyqrt.errors import ModelError
 from pyqrt.runtime import Model, Task
-from pyqrt.runtime.tasks import Result, interpret
+from pyqrt.runtime.tasks import Result
+from pyqrt.runtime.texts import decode_outputs, encode_texts
 from pyqrt.runtime.tokenization import Encoded, Ids, Tokenizer
 
 Outputs = tuple[Any, float]  # of every sequence [width], or of every token [tokens, width]; their scale
@@ -38,9 +39,12 @@ class Predictor:
 
     def __call__(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> Result:
         """The task's result for every text, as `Model.__call__` gives it."""
-        encoded = self.encode(texts, pairs)
+        groups = encode_texts(self.task, self.tokenizer, texts, pairs, truncate=self._truncate)
+        encoded = [item for group in groups for item in group]
+        if self.task.kind != "question_answering":  # whose windows cut nothing off
+            self.truncated += sum(item.truncated for item in encoded)
         values, scale = self.run([item.ids for item in encoded], [item.types for item in encoded])
-        return interpret(self.task, values, scale, texts, pairs, encoded)
+        return decode_outputs(self.task, self.tokenizer, values, scale, texts, pairs, groups)
 
 
 def integer_run(model: Model) -> Run:

@@ -54,7 +54,9 @@ def lower_attention(
     return IntegerInput(output, context)
 
 
-def _projected(parts: Parts, prefix: str, attention: Attention, source: IntegerInput, grids: list[Grid]) -> int:
+def _projected(
+    parts: Parts, prefix: str, attention: Attention, source: IntegerInput, grids: list[Grid]
+) -> int:
     """Query, key and value projections as one product, int8."""
     projections = [parameters_of(linear) for linear in (attention.query, attention.key, attention.value)]
     projected = requantize_s8(

@@ -47,7 +47,7 @@ def read_weights(
     return found
 
 
-def _by_name(graph: Graph, by_bias: Mapping[str | None, Linear], name: str) -> Floats | None:
+def _by_name(graph: Graph, by_bias: Mapping[str, Linear], name: str) -> Floats | None:
     stem, _, kind = name.rpartition(".")
     for constant, value in graph.constants.items():
         if (constant == name or constant.endswith(f".{name}")) and value.dtype.kind == "f":

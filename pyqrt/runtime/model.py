@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from itertools import pairwise
@@ -18,8 +18,9 @@ from pyqrt import _runtime
 from pyqrt.errors import ModelError
 from pyqrt.program import Limits, Program
 from pyqrt.runtime import format as model_format
-from pyqrt.runtime.tasks import Integers, Result, Task, best_answer, choose, interpret
-from pyqrt.runtime.tokenization import Encoded, Tokenizer
+from pyqrt.runtime.tasks import Integers, Result, Task
+from pyqrt.runtime.texts import decode_outputs, encode_texts
+from pyqrt.runtime.tokenization import Tokenizer
 from pyqrt.runtime.verification import Verification
 
 Parallel = Literal["rows", "texts"]
@@ -109,7 +110,7 @@ class Model:
         pairs: str | Sequence[str] | Sequence[Sequence[str]] | None = None,
         *,
         truncate: bool = False,
-        stride: int = 128,
+        stride: int = DEFAULT_STRIDE,
     ) -> Result:
         """The task's result for each text, in order; one text is a batch of one.
 
@@ -126,41 +127,14 @@ class Model:
         """
         texts = [texts] if isinstance(texts, str) else list(texts)
         pairs = [pairs] if isinstance(pairs, str) else pairs if pairs is None else list(pairs)
-        kind, tokenizer = self.task.kind, self.tokenizer
-        _check_pairs(kind, texts, pairs)
+        tokenizer = self.tokenizer
         if tokenizer is None:
             raise ModelError("the model file has no tokenizer; feed token ids to Model.run")
-        if kind == "question_answering":
-            contexts: Any = pairs
-            groups = (
-                tokenizer.windows(texts, contexts, min(stride, self.limits.max_length // 4))
-                if truncate
-                else [[item] for item in tokenizer.encode(texts, contexts)]
-            )
-            logits = self._reals([item for group in groups for item in group])
-            return [
-                best_answer([next(logits) for _ in group], context, group)
-                for context, group in zip(contexts, groups, strict=True)
-            ]
-        if kind == "multiple_choice":
-            choices: Any = pairs
-            asked = [text for text, own in zip(texts, choices, strict=True) for _ in own]
-            encoded = tokenizer.encode(asked, [c for own in choices for c in own], truncate=truncate)
-            logits = self._reals(encoded)
-            return [choose(np.concatenate([next(logits) for _ in own]), own) for own in choices]
-        plain: Any = pairs
-        encoded = tokenizer.encode(texts, plain, truncate=truncate)
-        values, scale = self._run_encoded(encoded)
-        return interpret(self.task, values, scale, texts, encoded, tokenizer)
-
-    def _run_encoded(self, encoded: Sequence[Encoded]) -> IntegerOutput:
+        groups = encode_texts(self.task, tokenizer, texts, pairs, truncate=truncate, stride=stride)
+        encoded = [item for group in groups for item in group]
         types = [item.types for item in encoded] if self.limits.type_vocab_size > 1 else None
-        return self.run([item.ids for item in encoded], types)
-
-    def _reals(self, encoded: Sequence[Encoded]) -> Iterator[Any]:
-        """The task's output for every sequence, float64."""
-        values, scale = self._run_encoded(encoded)
-        return iter([np.asarray(rows, np.float64) * scale for rows in values])
+        values, scale = self.run([item.ids for item in encoded], types)
+        return decode_outputs(self.task, tokenizer, values, scale, texts, pairs, groups)
 
     def run(
         self,
@@ -288,18 +262,6 @@ class Model:
         if self._verifies:
             self._verification.wait()
         return outputs
-
-
-def _check_pairs(kind: str, texts: Sequence[str], pairs: Sequence[Any] | None) -> None:
-    """Raise ModelError unless the task can do with these pairs."""
-    if kind == "question_answering" and pairs is None:
-        raise ModelError("question answering takes a context for each question: model(questions, contexts)")
-    if kind == "multiple_choice" and (pairs is None or any(isinstance(own, str) or not own for own in pairs)):
-        raise ModelError("multiple choice takes a list of choices for each text: model(texts, [[...], ...])")
-    if kind in ("token_classification", "masked_lm") and pairs is not None:
-        raise ModelError(f"{kind} takes single texts; call it without pairs")
-    if pairs is not None and len(pairs) != len(texts):
-        raise ModelError(f"{len(texts)} texts but {len(pairs)} pairs; give one pair for each text")
 
 
 def _weight_checks(file: model_format.ModelFile, native: _runtime.Model) -> Verification:

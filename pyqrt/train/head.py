@@ -44,7 +44,7 @@ def with_new_head(
     with torch.device("meta"):
         encoder = Encoder(config)
 
-    tensors, sha256 = read_weights(root)
+    tensors, sha256 = read_weights(root, encoder, described_by)
     generator = torch.Generator().manual_seed(seed)
     sources = described_by.parameters(config)
     prefixes = [described_by.PREFIX] if isinstance(described_by.PREFIX, str) else described_by.PREFIX
