@@ -19,7 +19,7 @@ from pyqrt.errors import ModelError
 from pyqrt.program import Limits, Program
 from pyqrt.runtime import format as model_format
 from pyqrt.runtime.tasks import Integers, Result, Task
-from pyqrt.runtime.texts import decode_outputs, encode_texts
+from pyqrt.runtime.texts import DEFAULT_STRIDE, decode_outputs, encode_texts
 from pyqrt.runtime.tokenization import Tokenizer
 from pyqrt.runtime.verification import Verification
 
