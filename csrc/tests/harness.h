@@ -6,6 +6,9 @@
 // emulator. What the reference itself computes, tests/ops compares with the oracle.
 #pragma once
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -67,16 +70,48 @@ std::vector<T> vector_of(Random& random, int64_t count, int64_t low, int64_t hig
   return values;
 }
 
-// [rows, width] somewhere in a larger block of memory, off any alignment, between elements of the
-// type's extremes: a read outside changes results, a write outside is seen.
+// Memory that ends where a page begins that nobody may touch.
+class GuardedMemory {
+ public:
+  explicit GuardedMemory(std::size_t bytes) : bytes_(bytes) {
+    const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+    mapped_ = (bytes + page - 1) / page * page + page;
+    base_ = mmap(nullptr, mapped_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (base_ == MAP_FAILED) throw Error("mmap refuses memory to the tests");
+    end_ = static_cast<uint8_t*>(base_) + mapped_ - page;
+    if (mprotect(end_, page, PROT_NONE) != 0) throw Error("mprotect refuses a guard page");
+  }
+  ~GuardedMemory() {
+    if (base_ != nullptr) munmap(base_, mapped_);
+  }
+  GuardedMemory(GuardedMemory&& other) noexcept
+      : bytes_(other.bytes_), mapped_(other.mapped_), end_(other.end_) {
+    base_ = std::exchange(other.base_, nullptr);
+  }
+  GuardedMemory& operator=(GuardedMemory&&) = delete;
+
+  uint8_t* begin() const { return end_ - bytes_; }
+  uint8_t* end() const { return end_; }
+
+ private:
+  std::size_t bytes_;
+  std::size_t mapped_ = 0;
+  void* base_ = nullptr;
+  uint8_t* end_ = nullptr;
+};
+
+// [rows, width] off any alignment, each row between `margin` elements of the type's extremes: a
+// read of them changes results, a write is seen. After the last number nothing can be read at all.
 template <class T>
 class Matrix {
  public:
   Matrix(int64_t rows, int64_t width, int64_t margin)
-      : rows_(rows), width_(width), stride_(width + 2 * margin), first_(stride_ + margin) {
-    memory_.resize(static_cast<std::size_t>(stride_ * (rows + 2)));
-    for (std::size_t i = 0; i < memory_.size(); ++i) {
-      memory_[i] = i % 2 == 0 ? std::numeric_limits<T>::min() : std::numeric_limits<T>::max();
+      : stride_(width + 2 * margin),
+        first_(stride_ + margin),
+        memory_(static_cast<std::size_t>(rows * stride_ + first_ - 2 * margin) * sizeof(T)) {
+    T* const end = reinterpret_cast<T*>(memory_.end());
+    for (T* at = reinterpret_cast<T*>(memory_.begin()); at < end; ++at) {
+      *at = (end - at) % 2 == 0 ? std::numeric_limits<T>::min() : std::numeric_limits<T>::max();
     }
   }
   static Matrix random(Random& random, int64_t rows, int64_t width, int64_t low, int64_t high,
@@ -90,17 +125,15 @@ class Matrix {
     return matrix;
   }
 
-  T* data() { return memory_.data() + first_; }
-  const T* data() const { return memory_.data() + first_; }
+  T* data() { return reinterpret_cast<T*>(memory_.begin()) + first_; }
+  const T* data() const { return reinterpret_cast<const T*>(memory_.begin()) + first_; }
   int64_t stride() const { return stride_; }
-  const std::vector<T>& memory() const { return memory_; }
+  const GuardedMemory& memory() const { return memory_; }
 
  private:
-  int64_t rows_;
-  int64_t width_;
   int64_t stride_;
   int64_t first_;
-  std::vector<T> memory_;
+  GuardedMemory memory_;
 };
 
 // Scratch memory as a plan gives it: aligned, exactly as large as the contract says, and dirty.
@@ -135,12 +168,10 @@ class Scratch {
 void note_case(const std::string& op, Isa isa);
 void note_failure(const std::string& op, Isa isa, const std::string& what);
 
-template <class T>
-void append_bytes(std::vector<uint8_t>& bytes, const std::vector<T>& values) {
-  const std::size_t before = bytes.size();
-  const std::size_t more = values.size() * sizeof(T);
-  bytes.resize(before + more);
-  if (more != 0) std::memcpy(bytes.data() + before, values.data(), more);
+inline void append_bytes(std::vector<uint8_t>& bytes, const GuardedMemory& memory) {
+  const auto more = static_cast<std::size_t>(memory.end() - memory.begin());
+  bytes.resize(bytes.size() + more);
+  std::memcpy(bytes.data() + bytes.size() - more, memory.begin(), more);
 }
 
 // run(function) -> every byte that the kernel could have written, the surroundings included. Runs
