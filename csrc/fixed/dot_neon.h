@@ -58,59 +58,71 @@ struct PlainRows {
 };
 
 // Any AArch64: two products of bytes fit int16 (2 * 127 * 128 < 2^15), pairs of which are then
-// added to int32. Lanes: two per channel, added at the end.
+// added to int32. Lanes: two per channel, added at the end. Eight channels at a time.
 struct DotLong : PlainRows {
-  static constexpr int kTile = 2;
+  static constexpr int kTile = 4;
+
+  // The group at `row` in every lane; moves on to the next. With the intrinsic, GCC adds up the
+  // address of every group. Volatile, like the additions below, so that they stay in order: GCC
+  // otherwise works on all rows at once and runs out of registers.
+  static int8x16_t next_group(const int8_t*& row) {
+    int8x16_t group;
+    asm volatile("ld1r {%0.4s}, [%1], #4" : "=w"(group), "+r"(row) : : "memory");
+    return group;
+  }
+
+  static void add_pairs(int32x4_t& sum, int16x8_t products) {
+    asm volatile("sadalp %0.4s, %1.8h" : "+w"(sum) : "w"(products));
+  }
 
   template <int kRows>
   static void multiply(const int8_t* rows, int64_t stride, const int8_t* weight, int64_t groups,
                        int32_t* to, int64_t to_stride) {
-    int32x4_t sum[kRows][8];
-#pragma GCC unroll 2
-    for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 8
-      for (int c = 0; c < 8; ++c) sum[r][c] = vdupq_n_s32(0);
-    }
-    int64_t g = 0;
-    for (; g + 2 <= groups; g += 2) {
-      int8x16_t first[kRows], second[kRows];
-#pragma GCC unroll 2
-      for (int r = 0; r < kRows; ++r) {
-        first[r] = load_group(rows + r * stride + g * kDotGroup);
-        second[r] = load_group(rows + r * stride + (g + 1) * kDotGroup);
-      }
+    for (int half = 0; half < 2; ++half) {
+      const int8_t* w = weight + half * 2 * kDotVector;
+      const int8_t* row[kRows];
+      int32x4_t sum[kRows][4];
 #pragma GCC unroll 4
-      for (int c = 0; c < 4; ++c) {
-        const int8x16_t w = vld1q_s8(weight + g * kDotStep + c * kDotVector);
-        const int8x16_t next = vld1q_s8(weight + (g + 1) * kDotStep + c * kDotVector);
-#pragma GCC unroll 2
+      for (int r = 0; r < kRows; ++r) {
+        row[r] = rows + r * stride;
+        sum[r][0] = sum[r][1] = sum[r][2] = sum[r][3] = vdupq_n_s32(0);
+      }
+      const int8_t* const last = w + groups / 2 * 2 * kDotStep;
+      while (w != last) {
+        const int8x16_t one[2] = {vld1q_s8(w), vld1q_s8(w + kDotVector)};
+        const int8x16_t two[2] = {vld1q_s8(w + kDotStep), vld1q_s8(w + kDotStep + kDotVector)};
+        w += 2 * kDotStep;
+#pragma GCC unroll 4
         for (int r = 0; r < kRows; ++r) {
-          int16x8_t low = vmull_s8(vget_low_s8(w), vget_low_s8(first[r]));
-          int16x8_t high = vmull_high_s8(w, first[r]);
-          low = vmlal_s8(low, vget_low_s8(next), vget_low_s8(second[r]));
-          high = vmlal_high_s8(high, next, second[r]);
-          sum[r][2 * c] = vpadalq_s16(sum[r][2 * c], low);
-          sum[r][2 * c + 1] = vpadalq_s16(sum[r][2 * c + 1], high);
+          const int8x16_t q = next_group(row[r]);
+          const int8x16_t next = next_group(row[r]);
+#pragma GCC unroll 2
+          for (int c = 0; c < 2; ++c) {
+            int16x8_t low = vmull_s8(vget_low_s8(one[c]), vget_low_s8(q));
+            int16x8_t high = vmull_high_s8(one[c], q);
+            low = vmlal_s8(low, vget_low_s8(two[c]), vget_low_s8(next));
+            high = vmlal_high_s8(high, two[c], next);
+            add_pairs(sum[r][2 * c], low);
+            add_pairs(sum[r][2 * c + 1], high);
+          }
         }
       }
-    }
-    if (g < groups) {
-#pragma GCC unroll 2
+#pragma GCC unroll 4
       for (int r = 0; r < kRows; ++r) {
-        const int8x16_t q = load_group(rows + r * stride + g * kDotGroup);
-#pragma GCC unroll 4
-        for (int c = 0; c < 4; ++c) {
-          const int8x16_t w = vld1q_s8(weight + g * kDotStep + c * kDotVector);
-          sum[r][2 * c] = vpadalq_s16(sum[r][2 * c], vmull_s8(vget_low_s8(w), vget_low_s8(q)));
-          sum[r][2 * c + 1] = vpadalq_s16(sum[r][2 * c + 1], vmull_high_s8(w, q));
-        }
-      }
-    }
+        if (groups % 2 != 0) {
+          const int8x16_t q = next_group(row[r]);
 #pragma GCC unroll 2
-    for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 4
-      for (int c = 0; c < 4; ++c) {
-        vst1q_s32(to + r * to_stride + 4 * c, vpaddq_s32(sum[r][2 * c], sum[r][2 * c + 1]));
+          for (int c = 0; c < 2; ++c) {
+            const int8x16_t one = vld1q_s8(w + c * kDotVector);
+            add_pairs(sum[r][2 * c], vmull_s8(vget_low_s8(one), vget_low_s8(q)));
+            add_pairs(sum[r][2 * c + 1], vmull_high_s8(one, q));
+          }
+        }
+#pragma GCC unroll 2
+        for (int c = 0; c < 2; ++c) {
+          vst1q_s32(to + r * to_stride + 8 * half + 4 * c,
+                    vpaddq_s32(sum[r][2 * c], sum[r][2 * c + 1]));
+        }
       }
     }
   }
