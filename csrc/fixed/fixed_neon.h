@@ -66,30 +66,53 @@ inline int16x8_t mulr(int16x8_t a, int16x8_t b) {
   return vqrdmulhq_s16(a, b);
 }
 
-// uint16 lanes of u. y stays below 32766 without the minimum, and a shift by 16 leaves zero.
-inline int16x8_t exp2_neg(uint16x8_t u) {
-  const int16x8_t fraction =
-      vreinterpretq_s16_u16(vandq_u16(vshlq_n_u16(u, 3), vdupq_n_u16(0x7ff8)));
-  int16x8_t y = vaddq_s16(mulr(fraction, vdupq_n_s16(-1300)), vdupq_n_s16(7572));
-  y = vaddq_s16(mulr(fraction, y), vdupq_n_s16(-22655));
-  y = vaddq_s16(mulr(fraction, y), vdupq_n_s16(32764));
-  // mulr(y, 2^(14 - whole)) = rshr(y, whole + 1), and -(whole + 1) = ~whole.
-  return vrshlq_s16(y, vmvnq_s16(vreinterpretq_s16_u16(vshrq_n_u16(u, 12))));
-}
+// uint16 lanes of u. A shift by 16 leaves zero.
+class Exp2Neg {
+ public:
+  explicit Exp2Neg(const fixed::ExpPolynomial& c)
+      : c3_(vdupq_n_s16(c.c3)),
+        c2_(vdupq_n_s16(c.c2)),
+        c1_(vdupq_n_s16(c.c1)),
+        c0_(vdupq_n_s16(c.c0)) {}
 
-// int16 lanes.
-inline int16x8_t gelu(int16x8_t z) {
-  const int16x8_t magnitude = vabsq_s16(z);
-  const int16x8_t end = vdupq_n_s16(3328);
-  const int16x8_t v = vshlq_n_s16(vminq_s16(magnitude, end), 3);
-  int16x8_t y = vaddq_s16(mulr(v, vdupq_n_s16(-10649)), vdupq_n_s16(23499));
-  y = vaddq_s16(mulr(v, y), vdupq_n_s16(-17397));
-  y = vaddq_s16(mulr(v, y), vdupq_n_s16(4338));
-  y = mulr(v, y);
-  const int16x8_t inside = vreinterpretq_s16_u16(vcltq_s16(magnitude, end));
-  const int16x8_t delta = vandq_s16(vrshrq_n_s16(y, 1), inside);
-  return vsubq_s16(vmaxq_s16(z, vdupq_n_s16(0)), delta);
-}
+  int16x8_t operator()(uint16x8_t u) const {
+    const int16x8_t fraction =
+        vreinterpretq_s16_u16(vandq_u16(vshlq_n_u16(u, 3), vdupq_n_u16(0x7ff8)));
+    int16x8_t y = vaddq_s16(mulr(fraction, c3_), c2_);
+    y = vaddq_s16(mulr(fraction, y), c1_);
+    y = vaddq_s16(mulr(fraction, y), c0_);
+    // mulr(y, 2^(14 - whole)) = rshr(y, whole + 1), and -(whole + 1) = ~whole.
+    return vrshlq_s16(y, vmvnq_s16(vreinterpretq_s16_u16(vshrq_n_u16(u, 12))));
+  }
+
+ private:
+  int16x8_t c3_, c2_, c1_, c0_;
+};
+
+// int16 lanes. From |z| = end on v is 0, and so is delta.
+class Gelu {
+ public:
+  explicit Gelu(const fixed::GeluPolynomial& c)
+      : c4_(vdupq_n_s16(c.c4)),
+        c3_(vdupq_n_s16(c.c3)),
+        c2_(vdupq_n_s16(c.c2)),
+        c1_(vdupq_n_s16(c.c1)),
+        end_(vdupq_n_s16(c.end)) {}
+
+  int16x8_t operator()(int16x8_t z) const {
+    const int16x8_t magnitude = vabsq_s16(z);
+    const int16x8_t near = vreinterpretq_s16_u16(vcltq_s16(magnitude, end_));
+    const int16x8_t v = vandq_s16(near, vshlq_n_s16(magnitude, 3));
+    int16x8_t y = vaddq_s16(mulr(v, c4_), c3_);
+    y = vaddq_s16(mulr(v, y), c2_);
+    y = vaddq_s16(mulr(v, y), c1_);
+    const int16x8_t delta = vrshrq_n_s16(mulr(v, y), 1);
+    return vsubq_s16(vmaxq_s16(z, vdupq_n_s16(0)), delta);
+  }
+
+ private:
+  int16x8_t c4_, c3_, c2_, c1_, end_;
+};
 
 // int16 lanes: rshr(a * b, shift), saturated to int16. |a * b| < 2^30.
 inline int16x8_t mul_rshr(int16x8_t a, int16x8_t b, int shift) {

@@ -45,15 +45,35 @@ void test_attention(int cases) {
     args.output_multiplier = output_multiplier.data();
     args.output_exponent = output_exponent.data();
     args.zero_point = static_cast<int32_t>(draw(random, any_draw(random), -127, 127));
+    args.exponential = random.one_of({fixed::kExpMinimax, fixed::kExpIbert});
+    args.window = random.one_of<int64_t>({-1, -1, 0, 3, 20, 40});
+    // Relative positions: any of the three terms.
+    args.relative_reach = random.one_of<int64_t>({0, 3, 20});
+    args.relative_rows = random.one_of<int64_t>({1, 7, 33});
+    const auto index =
+        vector_of<int32_t>(random, 2 * args.relative_reach + 1, 0, args.relative_rows - 1);
+    const auto bias = vector_of<int32_t>(random, args.heads * args.relative_rows, -9999, 9999);
+    const auto by_key = vector_of<int8_t>(random, args.relative_rows * width, -127, 127);
+    const auto by_query = vector_of<int8_t>(random, args.relative_rows * width, -127, 127);
+    if (random.integer(0, 1) == 0) {
+      args.relative_rows = 0;
+    } else {
+      args.relative_index = index.data();
+      if (random.integer(0, 1) != 0) args.relative_bias = bias.data();
+      if (random.integer(0, 1) != 0) args.relative_key = by_key.data();
+      if (random.integer(0, 1) != 0) args.relative_query = by_query.data();
+    }
     const int64_t items = sequences * args.heads;
     const int64_t cut = random.integer(0, items);
     const std::string the_case = describe({{"heads", args.heads},
                                            {"head_dim", args.head_dim},
                                            {"sequences", sequences},
-                                           {"longest", longest}});
+                                           {"longest", longest},
+                                           {"window", args.window},
+                                           {"relative", args.relative_rows}});
     check_variants("attention", kAttentionKernels, the_case, [&](AttentionKernel& kernel) {
       Matrix<int8_t> output(offsets.back(), width, 5);
-      const Scratch scratch(attention_scratch_bytes(longest, args.head_dim));
+      const Scratch scratch(attention_scratch_bytes(longest, args.head_dim, args.relative_rows));
       args.output = output.data();
       args.output_stride = output.stride();
       kernel(args, Range{0, cut}, longest, scratch.get());

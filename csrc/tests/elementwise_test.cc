@@ -45,6 +45,7 @@ void test_gelu(int cases) {
     const auto multiplier = vector_of<int16_t>(random, args.n, 0, 32767, any_draw(random));
     args.input = input.data();
     args.input_stride = input.stride();
+    args.polynomial = random.one_of({fixed::kGeluMinimax, fixed::kGeluIbert});
     args.multiplier = multiplier.data();
     args.shift = static_cast<int>(random.integer(1, 30));
     args.zero_point = static_cast<int32_t>(random.integer(-127, 127));

@@ -90,6 +90,7 @@ void one_case(Random& random, int number) {
   args.shift = shift.data();
   args.zero_point = static_cast<int32_t>(draw(random, any_draw(random), -127, 127));
   args.gelu_multiplier = gelu_multiplier.data();
+  args.gelu = random.one_of({fixed::kGeluMinimax, fixed::kGeluIbert});
   args.gelu_shift = static_cast<int>(random.integer(1, 30));
   const auto residual = Matrix<int16_t>::random(random, args.m, args.n, -fixed::kMaxS16,
                                                 fixed::kMaxS16, any_draw(random));

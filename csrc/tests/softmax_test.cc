@@ -17,6 +17,7 @@ void test_softmax(int cases) {
     args.multiplier = static_cast<uint32_t>(
         draw(random, any_draw(random), 1, (int64_t{1} << random.integer(1, 32)) - 1));
     if (args.multiplier == 0) args.multiplier = 1;
+    args.exponential = random.one_of({fixed::kExpMinimax, fixed::kExpIbert});
     check_variants("softmax", kSoftmaxKernels,
                    describe({{"rows", rows}, {"n", args.n}, {"multiplier", args.multiplier}}),
                    [&](SoftmaxKernel& kernel) {

@@ -38,12 +38,22 @@ def describe() -> dict[str, Any]:
 
 
 def _cpu_model() -> str | None:
-    names = [
-        line.split(":", 1)[1].strip()
-        for line in (_read("/proc/cpuinfo") or "").splitlines()
-        if line.startswith("model name")
-    ]
-    return names[0] if names else platform.processor() or None
+    """The CPU's name; on AArch64, where Linux gives numbers instead, the board's name and those.
+
+    0x41 is Arm, part 0xd08 the Cortex-A72 (Arm's MIDR_EL1). Cores of several kinds are all named.
+    """
+    lines = [line.partition(":") for line in (_read("/proc/cpuinfo") or "").splitlines()]
+    values: dict[str, list[str]] = {}
+    for name, _, value in lines:
+        values.setdefault(name.strip(), []).append(value.strip())
+    if "model name" in values:
+        return values["model name"][0]
+    if "CPU part" in values:
+        board = (_read("/proc/device-tree/model") or "").rstrip("\0")
+        cores = sorted(set(zip(values.get("CPU implementer", []), values["CPU part"], strict=False)))
+        named = ", ".join(f"implementer {implementer} part {part}" for implementer, part in cores)
+        return f"{board}: {named}" if board else named
+    return platform.processor() or None
 
 
 def _read(path: str) -> str | None:

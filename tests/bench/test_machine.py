@@ -70,3 +70,29 @@ def test_description() -> None:
     assert set(state) == {
         *("cpu", "cpus", "available_cpus", "governor", "load_average", "platform", "python", "numpy")
     }
+
+
+ARM_CPUINFO = """processor\t: 0
+CPU implementer\t: 0x41
+CPU part\t: 0xd05
+
+processor\t: 1
+CPU implementer\t: 0x41
+CPU part\t: 0xd0b
+"""
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"/proc/cpuinfo": "processor : 0\nmodel name : A CPU: fast\n"}, "A CPU: fast"),
+        ({"/proc/cpuinfo": ARM_CPUINFO}, "implementer 0x41 part 0xd05, implementer 0x41 part 0xd0b"),
+        (
+            {"/proc/cpuinfo": ARM_CPUINFO.split("\n\n")[0], "/proc/device-tree/model": "A board\0"},
+            "A board: implementer 0x41 part 0xd05",
+        ),
+    ],
+)
+def test_the_cpu_is_named(monkeypatch: pytest.MonkeyPatch, files: dict[str, str], expected: str) -> None:
+    monkeypatch.setattr(machine, "_read", files.get)
+    assert machine.describe()["cpu"] == expected

@@ -16,10 +16,14 @@ struct NeonAttention {
   using Key = int8_t;
   using Value = int8_t;
   static constexpr int64_t kGroup = kDotVector;  // rows are packed in whole vectors
+  static constexpr int32_t kKeyOffset = 0;
 
   static void softmax(const SoftmaxArgs& args, Range rows) { softmax_neon(args, rows); }
 
   static int64_t groups_of(int64_t count) { return ceil_div(count, kDotGroup); }
+
+  // Bytes of a packed block of keys.
+  static int64_t key_block(int64_t d) { return kBlock * round_up(d, kGroup); }
 
   static void pack_queries(const int8_t* from, int64_t stride, int64_t rows, int64_t d,
                            int8_t* to) {
@@ -32,7 +36,7 @@ struct NeonAttention {
   static void pack_keys(const int8_t* from, int64_t stride, int64_t n, int64_t d, int8_t* to) {
     const int64_t groups = groups_of(d);
     for (int64_t key = 0; key < round_up(n, kBlock); key += 4) {
-      int8_t* const block = to + key / kBlock * groups * kDotStep + key % kBlock * kDotGroup;
+      int8_t* const block = to + key / kBlock * key_block(d) + key % kBlock * kDotGroup;
       for (int64_t column = 0; column < d; column += kDotVector) {
         int32x4_t x[4];
         for (int64_t i = 0; i < 4; ++i) {
@@ -73,7 +77,7 @@ struct NeonAttention {
                     int32_t* to, int64_t stride) {
     const int64_t groups = groups_of(d);
     for (int64_t key = 0; key < n; key += kBlock) {
-      dot_rows<Dot>(queries, round_up(d, kDotVector), rows, keys + key / kBlock * groups * kDotStep,
+      dot_rows<Dot>(queries, round_up(d, kDotVector), rows, keys + key / kBlock * key_block(d),
                     groups, to + key, stride);
     }
   }

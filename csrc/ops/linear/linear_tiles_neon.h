@@ -106,7 +106,8 @@ Words pack_sat16(const int32x4_t (&r)[kQuarters]) {
 }
 
 template <LinearEpilogue kEpilogue>
-void finish_row(const LinearArgs& args, const Columns& columns, int64_t i, const int32_t* sum) {
+void finish_row(const LinearArgs& args, const Columns& columns, const neon::Gelu& gelu, int64_t i,
+                const int32_t* sum) {
   const int64_t at = i * args.output_stride + columns.first;
   int32x4_t r[kQuarters];
   for (int v = 0; v < kQuarters; ++v) {
@@ -117,8 +118,7 @@ void finish_row(const LinearArgs& args, const Columns& columns, int64_t i, const
   } else if constexpr (kEpilogue == LinearEpilogue::kGeluS8) {
     Words g = pack_sat16(r);
     for (int h = 0; h < 2; ++h) {
-      g.half[h] =
-          neon::mul_rshr(neon::gelu(g.half[h]), columns.gelu_multiplier[h], args.gelu_shift);
+      g.half[h] = neon::mul_rshr(gelu(g.half[h]), columns.gelu_multiplier[h], args.gelu_shift);
     }
     store_s8(static_cast<int8_t*>(args.output) + at, g, args.zero_point, columns.count);
   } else if constexpr (kEpilogue == LinearEpilogue::kRequantizeS32) {
@@ -139,7 +139,7 @@ void finish_row(const LinearArgs& args, const Columns& columns, int64_t i, const
     }
     Words value = pack_sat16(r);
     if constexpr (kEpilogue == LinearEpilogue::kGeluS16) {
-      for (int16x8_t& half : value.half) half = neon::gelu(half);
+      for (int16x8_t& half : value.half) half = gelu(half);
     }
     store_s16(static_cast<int16_t*>(args.output) + at, value, columns.count);
   }
@@ -147,8 +147,9 @@ void finish_row(const LinearArgs& args, const Columns& columns, int64_t i, const
 
 template <LinearEpilogue kEpilogue>
 void finish_rows(const LinearArgs& args, const Columns& columns, Range rows, const Sums& sums) {
+  const neon::Gelu gelu(args.gelu);
   for (int64_t r = 0; r < rows.size(); ++r) {
-    finish_row<kEpilogue>(args, columns, rows.begin + r, sums.value[r]);
+    finish_row<kEpilogue>(args, columns, gelu, rows.begin + r, sums.value[r]);
   }
 }
 

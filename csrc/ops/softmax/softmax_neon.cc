@@ -16,6 +16,7 @@ struct Row {
   int32x4_t maximum;
   uint32x4_t limit;
   uint32x4_t multiplier;
+  neon::Exp2Neg exp2_neg;
 };
 
 // Four scores -> four products, whose high halves are the exponents.
@@ -26,7 +27,7 @@ uint16x8_t exponent(int32x4_t score, const Row& row) {
 uint16x8_t probability(const int32_t* score, const Row& row) {
   const uint16x8_t u =
       vuzp2q_u16(exponent(vld1q_s32(score), row), exponent(vld1q_s32(score + 4), row));
-  return vreinterpretq_u16_s16(neon::exp2_neg(u));
+  return vreinterpretq_u16_s16(row.exp2_neg(u));
 }
 
 // The planes of 16 scores; adds their probabilities to `sum`.
@@ -54,7 +55,11 @@ int32_t row_maximum(const int32_t* score, int64_t n) {
 }
 
 // Second pass: the planes of a row; returns their sum.
-int32_t write_planes(const int32_t* score, int64_t n, const Row& row, uint8_t* high, uint8_t* low) {
+int32_t write_planes(const SoftmaxArgs& args, int64_t i, const Row& row) {
+  const int64_t n = args.n;
+  const int32_t* score = args.score + i * args.score_stride;
+  uint8_t* high = args.high + i * args.plane_stride;
+  uint8_t* low = args.low + i * args.plane_stride;
   uint32x4_t sum = vdupq_n_u32(0);
   int64_t j = 0;
   for (; j + kBlock <= n; j += kBlock) step(score + j, row, high + j, low + j, sum);
@@ -64,12 +69,12 @@ int32_t write_planes(const int32_t* score, int64_t n, const Row& row, uint8_t* h
     const std::size_t rest = static_cast<std::size_t>(n - j);
     int32_t last[kBlock];
     uint8_t last_high[kBlock], last_low[kBlock];
-    for (int64_t i = 0; i < kBlock; i += 4) vst1q_s32(last + i, row.maximum);
+    for (int64_t v = 0; v < kBlock; v += 4) vst1q_s32(last + v, row.maximum);
     std::memcpy(last, score + j, rest * sizeof(int32_t));
     step(last, row, last_high, last_low, sum);
     std::memcpy(high + j, last_high, rest);
     std::memcpy(low + j, last_low, rest);
-    surplus = static_cast<int32_t>(kBlock - (n - j)) * fixed::exp2_neg(0);
+    surplus = static_cast<int32_t>(kBlock - (n - j)) * fixed::exp2_neg(0, args.exponential);
   }
   return static_cast<int32_t>(vaddvq_u32(sum)) - surplus;
 }
@@ -77,12 +82,13 @@ int32_t write_planes(const int32_t* score, int64_t n, const Row& row, uint8_t* h
 }  // namespace
 
 void softmax_neon(const SoftmaxArgs& args, Range rows) {
+  const neon::Exp2Neg exp2_neg(args.exponential);
   for (int64_t i = rows.begin; i < rows.end; ++i) {
     const int32_t* score = args.score + i * args.score_stride;
     const Row row{vdupq_n_s32(row_maximum(score, args.n)),
-                  vdupq_n_u32(softmax_limit(args.multiplier)), vdupq_n_u32(args.multiplier)};
-    args.sum[i] = write_planes(score, args.n, row, args.high + i * args.plane_stride,
-                               args.low + i * args.plane_stride);
+                  vdupq_n_u32(softmax_limit(args.multiplier)), vdupq_n_u32(args.multiplier),
+                  exp2_neg};
+    args.sum[i] = write_planes(args, i, row);
   }
 }
 
