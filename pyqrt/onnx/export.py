@@ -12,8 +12,9 @@ tensor's zero point. Real scales, which differ per channel, are in the weights' 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from numpy.typing import NDArray
 
 import onnx
 from pyqrt.errors import ModelError
-from pyqrt.onnx.graph import GraphBuilder
+from pyqrt.onnx.attention import attention, positions, rotary
+from pyqrt.onnx.graph import GraphBuilder, axes, scalar
 from pyqrt.program import Node, Program
 from pyqrt.runtime.format import ModelFile
 from pyqrt.weight_layout import unpack_weight
@@ -30,8 +32,31 @@ from pyqrt.weight_layout import unpack_weight
 _LAYER_NORM_BITS = ((1024, 10), (1 << 14, 9))  # fraction bits up to a width: layernorm.h
 _UNIT = 2.0**30  # of normalize's output
 _GELU_UNIT = 2.0**10
-_EXPONENT_UNIT = 2.0**28
-_MASKED = -1e30
+# Attributes and tensors that the graph expresses: whatever else a node has, it does not.
+_KNOWN = {
+    "embedding": {"shift", "position_offset"}
+    | {f"{table}{part}" for table in ("word", "position", "type") for part in ("", "_multiplier")},
+    "linear": {
+        "epilogue",
+        "in_features",
+        "out_features",
+        "pre_shift",
+        "zero_point",
+        "gelu_shift",
+        "polynomial",
+    }
+    | {"residual_multiplier", "residual_shift", "weight", "weight_sum", "bias", "multiplier", "shift"}
+    | {"gelu_multiplier"},
+    "attention": {"num_heads", "head_dim", "zero_point", "polynomial", "window", "relative_rows"}
+    | {"relative_reach", "score_multiplier", "output_multiplier", "output_exponent", "relative_index"}
+    | {"relative_bias", "relative_key", "relative_query"},
+    "rotary": {"num_heads", "head_dim", "pairs", "shift", "cosine", "sine"},
+    "multiply": {"zero_point", "multiplier", "shift"},
+    "layernorm": {"epsilon", "shift8", "shift16", "gain8", "bias8", "gain16", "bias16"},
+    "lookup": {"table"},
+    "pool": {"kind"},
+    "normalize": set[str](),
+}
 _QUANTIZED = {"s8": np.int8, "s16": np.int16}
 
 
@@ -69,12 +94,13 @@ class _Exporter:
         self.types = graph.input("token_type_ids", shape) if self.program.limits.type_vocab_size > 1 else None
         graph.scope("mask")
         self.kept = graph.op("Cast", mask, to=onnx.TensorProto.FLOAT)
-        absent = graph.op("Sub", _float(1.0), self.kept)
-        self.bias = graph.op("Unsqueeze", graph.op("Mul", absent, _float(_MASKED)), _axes(1, 2))
+        self.absent = graph.op("Unsqueeze", graph.op("Sub", scalar(1.0), self.kept), axes(1, 2))
         emit: dict[str, Callable[[Node], None]] = {
             "embedding": self.embedding,
             "linear": self.linear,
             "attention": self.attention,
+            "rotary": self.rotary,
+            "multiply": self.multiply,
             "layernorm": self.layernorm,
             "lookup": self.lookup,
             "pool": self.pool,
@@ -83,13 +109,15 @@ class _Exporter:
         for node in self.program.nodes:
             if node.op not in emit:
                 raise ModelError(f"{node.name}: {node.op} has no ONNX form; pyqrt runs it, export cannot")
+            if strange := {*node.attributes, *node.tensors} - _KNOWN[node.op]:
+                raise ModelError(f"{node.name}: {', '.join(sorted(strange))} of {node.op} has no ONNX form")
             graph.scope(node.name)
             emit[node.op](node)
         graph.scope("outputs")
         for output in self.program.outputs:
             buffer = self.program.buffers[output.buffer]
             rows = shape if buffer.rows == "tokens" else shape[:1]
-            real = graph.op("Mul", self.values[output.buffer].name, _float(output.scale))
+            real = graph.op("Mul", self.values[output.buffer].name, scalar(output.scale))
             graph.output(output.name, real, (*rows, buffer.width))
         return graph.model("pyqrt", {"header_sha256": self.file.header_sha256})
 
@@ -105,24 +133,18 @@ class _Exporter:
         """Rounds `value` as buffer `number` holds it."""
         dtype = self.program.buffers[number].dtype
         if dtype in _QUANTIZED:
-            scale, zero = _float(1.0), np.array(zero_point, _QUANTIZED[dtype])
+            scale, zero = scalar(1.0), np.array(zero_point, _QUANTIZED[dtype])
             value = self.graph.op("QuantizeLinear", value, scale, zero)
             value = self.graph.op("DequantizeLinear", value, scale, zero)
         self.values[number] = _Value(value, zero_point)
 
     def embedding(self, node: Node) -> None:
         graph = self.graph
-        positions = graph.op(
-            "Range",
-            np.array(0, np.int64),
-            graph.op("Squeeze", graph.op("Shape", self.ids, start=1, end=2), _axes(0)),
-            np.array(1, np.int64),
-        )
         offset = np.array(self.integer(node, "position_offset"), np.int64)
         zeros = graph.op("Mul", self.ids, np.array(0, np.int64))
         index = {
             "word": self.ids,
-            "position": graph.op("Add", positions, offset),
+            "position": graph.op("Add", positions(graph, self.ids), offset),
             "type": self.types or zeros,
         }
         rows = []
@@ -157,7 +179,7 @@ class _Exporter:
         value = graph.op("Add", value, graph.constant((bias * ratio).astype(np.float32), "bias"))
         epilogue = str(node.attributes["epilogue"])
         if epilogue.startswith("gelu"):
-            value = graph.op("Mul", value, _float(1 / _GELU_UNIT))
+            value = graph.op("Mul", value, scalar(1 / _GELU_UNIT))
             value = graph.op("Gelu", value)
             scale = np.array([1.0])
             if epilogue == "gelu_s8":
@@ -167,30 +189,26 @@ class _Exporter:
             )
         if epilogue == "residual_s16":
             share = self.integer(node, "residual_multiplier") * 2.0 ** -self.integer(node, "residual_shift")
-            residual = graph.op("Mul", self.values[node.inputs[1]].name, _float(share))
+            residual = graph.op("Mul", self.values[node.inputs[1]].name, scalar(share))
             value = graph.op("Add", value, residual)
         self.quantize(value, node.outputs[0], self.integer(node, "zero_point"))
 
     def attention(self, node: Node) -> None:
-        graph = self.graph
-        heads, dim = self.integer(node, "num_heads"), self.integer(node, "head_dim")
-        split_heads = graph.constant(np.array([0, 0, heads, dim], np.int64))
+        inputs = [self.values[buffer].name for buffer in node.inputs]
+        value = attention(self.graph, node, partial(self.tensor, node), inputs, self.ids, self.absent)
+        self.quantize(value, node.outputs[0], self.integer(node, "zero_point"))
 
-        def by_head(value: str, order: Sequence[int]) -> str:
-            return graph.op("Transpose", graph.op("Reshape", value, split_heads), perm=list(order))
+    def rotary(self, node: Node) -> None:
+        source = self.values[node.inputs[0]].name
+        self.quantize(rotary(self.graph, node, partial(self.tensor, node), source, self.ids), node.outputs[0])
 
-        query, key, value = graph.ops("Split", 3, self.values[node.inputs[0]].name, axis=2, num_outputs=3)
-        score_scale = self.tensor(node, "score_multiplier", heads) / _EXPONENT_UNIT * np.log(2.0)
-        exponent = self.tensor(node, "output_exponent", heads).astype(float) - 14
-        ratio = self.tensor(node, "output_multiplier", heads) * np.exp2(exponent)
-        scores = graph.op("MatMul", by_head(query, (0, 2, 1, 3)), by_head(key, (0, 2, 3, 1)))
-        scores = graph.op("Mul", scores, graph.constant(_per_head(score_scale), "score_scale"))
-        probabilities = graph.op("Softmax", graph.op("Add", scores, self.bias), axis=-1)
-        context = graph.op("MatMul", probabilities, by_head(value, (0, 2, 1, 3)))
-        context = graph.op("Mul", context, graph.constant(_per_head(ratio), "output_scale"))
-        joined = graph.op("Transpose", context, perm=[0, 2, 1, 3])
-        joined = graph.op("Reshape", joined, np.array([0, 0, heads * dim], np.int64))
-        self.quantize(joined, node.outputs[0], self.integer(node, "zero_point"))
+    def multiply(self, node: Node) -> None:
+        graph, width = self.graph, self.program.buffers[node.outputs[0]].width
+        first, second = (self.values[buffer].name for buffer in node.inputs)
+        shift = self.tensor(node, "shift", width).astype(float)
+        scale = (self.tensor(node, "multiplier", width) * np.exp2(-shift)).astype(np.float32)
+        value = graph.op("Mul", graph.op("Mul", first, second), graph.constant(scale, "scale"))
+        self.quantize(value, node.outputs[0], self.integer(node, "zero_point"))
 
     def layernorm(self, node: Node) -> None:
         width = self.program.buffers[node.inputs[0]].width
@@ -215,7 +233,7 @@ class _Exporter:
         graph = self.graph
         table = graph.constant(self.tensor(node, "table", 513).astype(np.float32), "table")
         place = graph.op(
-            "Mul", graph.op("Add", self.values[node.inputs[0]].name, _float(32768)), _float(1 / 128)
+            "Mul", graph.op("Add", self.values[node.inputs[0]].name, scalar(32768)), scalar(1 / 128)
         )
         whole = graph.op("Floor", place)
         index = graph.op("Cast", whole, to=onnx.TensorProto.INT64)
@@ -229,23 +247,11 @@ class _Exporter:
         if node.attributes["kind"] == "first":
             value = graph.op("Gather", source, np.array(0, np.int64), axis=1)
         else:
-            kept = graph.op("Unsqueeze", self.kept, _axes(2))
-            total = graph.op("ReduceSum", graph.op("Mul", source, kept), _axes(1), keepdims=0)
-            value = graph.op("Div", total, graph.op("ReduceSum", self.kept, _axes(1), keepdims=1))
+            kept = graph.op("Unsqueeze", self.kept, axes(2))
+            total = graph.op("ReduceSum", graph.op("Mul", source, kept), axes(1), keepdims=0)
+            value = graph.op("Div", total, graph.op("ReduceSum", self.kept, axes(1), keepdims=1))
         self.quantize(value, node.outputs[0])
 
     def normalize(self, node: Node) -> None:
         value = self.graph.op("LpNormalization", self.values[node.inputs[0]].name, axis=-1, p=2)
-        self.quantize(self.graph.op("Mul", value, _float(_UNIT)), node.outputs[0])
-
-
-def _float(value: float) -> NDArray[np.float32]:
-    return np.array(value, np.float32)
-
-
-def _axes(*axes: int) -> NDArray[np.int64]:
-    return np.array(axes, np.int64)
-
-
-def _per_head(values: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-    return values.astype(np.float32)[:, None, None]
+        self.quantize(self.graph.op("Mul", value, scalar(_UNIT)), node.outputs[0])

@@ -78,3 +78,13 @@ class GraphBuilder:
 
     def _unique(self, kind: str) -> str:
         return f"{self._prefix}{kind}_{len(self._nodes)}_{len(self._initializers)}"
+
+
+def scalar(value: float) -> NDArray[np.float32]:
+    """A scalar for `GraphBuilder.op`."""
+    return np.array(value, np.float32)
+
+
+def axes(*numbers: int) -> NDArray[np.int64]:
+    """A list of axes for `GraphBuilder.op`."""
+    return np.array(numbers, np.int64)

@@ -81,6 +81,11 @@ def test_unknown_node(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"layers\.9: convolution has no ONNX form"):
         export_onnx(strange, tmp_path / "model.onnx")
     assert not (tmp_path / "model.onnx").exists()
+    first = file.program.nodes[0]
+    changed = dataclasses.replace(first, attributes=first.attributes | {"dilation": 2})
+    program = dataclasses.replace(file.program, nodes=(changed, *file.program.nodes[1:]))
+    with pytest.raises(ModelError, match=r"embeddings\.sum: dilation of embedding has no ONNX form"):
+        export_onnx(dataclasses.replace(file, program=program), tmp_path / "model.onnx")
 
 
 @pytest.mark.skipif(demo_checkpoint() is None, reason=MISSING)
