@@ -488,7 +488,8 @@ NB_MODULE(_ops, module) {
       .value("residual_s16", LinearEpilogue::kResidualS16);
   nb::enum_<PoolKind>(module, "PoolKind", "How pool makes one row of many.")
       .value("first", PoolKind::kFirst)
-      .value("mean", PoolKind::kMean);
+      .value("mean", PoolKind::kMean)
+      .value("max", PoolKind::kMax);
 
   register_kernels(module);
   register_arithmetic(module);

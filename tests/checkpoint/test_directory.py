@@ -43,6 +43,8 @@ def test_without_modules_embeddings_are_normalised_means(saved):
         ({}, "mean"),
         ({"pooling_mode": "mean"}, "mean"),
         ({"pooling_mode": "cls"}, "first"),
+        ({"pooling_mode_max_tokens": True, "pooling_mode_mean_tokens": False}, "max"),
+        ({"pooling_mode": "max"}, "max"),
     ],
 )
 @pytest.mark.parametrize("normalize", [True, False])
@@ -58,7 +60,7 @@ def test_modules(sentences, options, pooling, normalize):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"pooling_mode_max_tokens": True, "pooling_mode_mean_tokens": False}, "pooling max_tokens;"),
+        ({"pooling_mode_weightedmean_tokens": True}, r"pooling mean_tokens \+ weightedmean_tokens;"),
         ({"pooling_mode_cls_token": True}, r"pooling mean_tokens \+ cls_token;"),
         ({"pooling_mode_mean_tokens": False}, r"pooling \(none\);"),
         ({"pooling_mode": "lasttoken"}, "pooling lasttoken;"),
@@ -66,7 +68,9 @@ def test_modules(sentences, options, pooling, normalize):
 )
 def test_other_pooling_is_named(sentences, options, message):
     sentences.json("1_Pooling/config.json", options)
-    with pytest.raises(ModelError, match=rf"1_Pooling/config\.json: {message} implemented is mean or cls"):
+    with pytest.raises(
+        ModelError, match=rf"1_Pooling/config\.json: {message} implemented is mean, cls or max"
+    ):
         load_checkpoint(sentences.path)
 
 

@@ -55,7 +55,7 @@ def test_prefix_buffers_and_heads_of_pretraining_are_understood(saved):
     assert_same(parameters(saved.path)[0], expected)
 
 
-@pytest.mark.parametrize("architecture", ["BertForMaskedLM", "BertForPreTraining"])
+@pytest.mark.parametrize("architecture", ["BertLMHeadModel", "BertForPreTraining"])
 def test_language_models_as_embeddings(saved_as, architecture):
     saved = saved_as(architecture)
     with pytest.raises(ModelError, match=f"architectures is .*{architecture}.*Name a task"):

@@ -3,7 +3,7 @@
 import pytest
 
 from pyqrt.errors import ModelError
-from pyqrt.nn import EncoderConfig, Head
+from pyqrt.nn import Disentangled, EncoderConfig, Head, RelativeBias, Rotary
 
 EMBEDDING = {"task": "embedding", "pooling": "mean"}
 CLASSES = {
@@ -66,6 +66,43 @@ def test_valid_configurations():
 def test_bad_encoder_field_is_named(field, value):
     with pytest.raises(ModelError, match=field):
         EncoderConfig(**ENCODER | {field: value})
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"layer_groups": 2}, "layer_groups 2"),
+        ({"layers_per_group": 2}, "layers_per_group 2"),
+        ({"layer_groups": -1}, "layer_groups"),
+        ({"norm": "middle"}, "norm is 'middle'"),
+        ({"embedding_norm": False}, "embedding_norm"),
+        ({"first_norm": False}, "first_norm"),
+        ({"windows": (1, 2)}, "windows has 2 entries"),
+        ({"windows": (-1,)}, "windows is -1"),
+        ({"windows": (3,), "layer_groups": 1}, "windows"),
+        ({"rotary": Rotary(bases=(1e4, 1e4))}, "rotary.bases has 2 entries"),
+        ({"rotary": Rotary(bases=(1e4,), size=3)}, "rotary.size is 3"),
+        ({"rotary": Rotary(bases=(1e4,), size=6)}, "rotary.size is 6"),
+        (
+            {"rotary": Rotary(bases=(1e4,)), "relative": RelativeBias(buckets=4, max_distance=9)},
+            "relative positions beside it",
+        ),
+        ({"relative": RelativeBias(buckets=2, max_distance=9)}, "relative.buckets"),
+        ({"relative": RelativeBias(buckets=32, max_distance=8)}, "relative.max_distance"),
+        ({"relative": Disentangled(span=0)}, "relative.span"),
+    ],
+)
+def test_structures_that_contradict_themselves(fields, message):
+    with pytest.raises(ModelError, match=message):
+        EncoderConfig(**ENCODER | fields)
+
+
+def test_order_of_shared_layers():
+    shared = {"num_hidden_layers": 6, "layer_groups": 2, "layers_per_group": 1}
+    assert EncoderConfig(**ENCODER | shared).layer_order == (0, 0, 0, 1, 1, 1)
+    pairs = {"num_hidden_layers": 8, "layer_groups": 2, "layers_per_group": 2}
+    assert EncoderConfig(**ENCODER | pairs).layer_order == (0, 1, 0, 1, 2, 3, 2, 3)
+    assert EncoderConfig(**ENCODER | {"num_hidden_layers": 3}).layer_order == (0, 1, 2)
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def attention(
                 if relative_query is not None:
                     products = Exact(key[part]).matmul(Exact(relative_query[:, columns].T))
                     scores = scores + Exact(np.take_along_axis(products.values, table.T, 1).T)
-            budget("S", scores, 30)
+            budget("S", scores, 25 if relative_index is None else 30)
             p, total = _probabilities(scores, distance, window, int(score_scale[head]), polynomial)
             a = budget("A", p.matmul(Exact(value[part])), 39)
             rows = [reciprocal(int(row)) for row in total.values]
@@ -123,7 +123,7 @@ def worst_case(
     with record() as proven:
         products = 1 + sum(tables.get(name) is not None for name in ("relative_key", "relative_query"))
         bias = Interval.symmetric(0 if relative_bias is None else int(np.abs(relative_bias).max()))
-        scores = budget("S", INT8_VALUES * INT8_VALUES * head_dim * products + bias, 30)
+        scores = budget("S", INT8_VALUES * INT8_VALUES * head_dim * products + bias, 30 if tables else 25)
         columns: list[Any] = list(map(np.ravel, (score_multiplier, output_multiplier, output_exponent)))
         for c, m, x in sorted({tuple(map(int, row)) for row in zip(*columns, strict=True)}):
             total = softmax.worst_case(max_length, c, scores.high, polynomial=polynomial)["sum"]

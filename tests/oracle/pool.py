@@ -22,7 +22,9 @@ def pool(input: NDArray[np.int16], offsets: ArrayLike, *, kind: str = "mean") ->
         elif end > begin and kind == "mean":
             total = budget("sum", Exact(input[begin:end]).sum(0), 32)
             output[row] = rounded_mean(total, end - begin).to(np.int16)
-        elif kind not in ("first", "mean"):
+        elif end > begin and kind == "max":
+            output[row] = input[begin:end].max(axis=0)
+        elif kind not in ("first", "mean", "max"):
             raise ValueError(f"unknown kind {kind!r}")
     return output
 

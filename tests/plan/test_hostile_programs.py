@@ -93,7 +93,7 @@ def test_limits(key: str, value: Any, message: str) -> None:
         (set_attribute("layernorm", "shift8", 31), "'shift8' is 31"),
         (set_attribute("embedding", "shift", 0), "'shift' is 0"),
         (set_attribute("embedding", "position_offset", 40), "tensor 'position' must be at least"),
-        (set_attribute("pool", "kind", "max"), "unknown kind 'max'"),
+        (set_attribute("pool", "kind", "last"), "unknown kind 'last'"),
         (set_element("linear", "multiplier", 3, 5), "'multiplier' holds 5 at 3"),
         (set_element("linear", "shift", 0, 63), "'shift' holds 63 at 0"),
         (set_element("linear", "bias", 1, -(2**31)), "'bias' holds -2147483648"),

@@ -1,6 +1,7 @@
 // pool: one row per sequence from the rows of its tokens, at the same scale.
 //
 // kFirst: out = row of the first token          kMean: out[c] = rounded_mean(sum_i x[i,c], n)
+// kMax: out[c] = max_i x[i,c]
 // An empty sequence gives zeros. |sum| <= 32767 * 65536 < 2^31, n <= 65536.
 // offsets: [sequences + 1]; nothing outside the rows and the width is read or written.
 #pragma once
@@ -12,7 +13,7 @@
 
 namespace pyqrt {
 
-enum class PoolKind : uint8_t { kFirst, kMean };
+enum class PoolKind : uint8_t { kFirst, kMean, kMax };
 
 struct PoolArgs {
   PoolKind kind = PoolKind::kFirst;

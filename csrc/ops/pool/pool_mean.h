@@ -1,4 +1,4 @@
-// What the vector variants of pool share: the outputs that are copies, and the rounded mean as a
+// What the vector variants of pool share: the kinds without arithmetic, and the rounded mean as a
 // multiplication.
 //
 // `static`: translation units compiled for different instruction sets each keep their own copy.
@@ -10,7 +10,8 @@
 
 namespace pyqrt {
 
-// Copies the first row, or writes zeros for an empty sequence. False: there is a mean to take.
+// Copies the first row, takes the largest of each column, or writes zeros for an empty sequence.
+// False: there is a mean to take.
 static inline bool pool_without_mean(const PoolArgs& args, int64_t sequence) {
   const int64_t tokens = args.offsets[sequence + 1] - args.offsets[sequence];
   if (tokens != 0 && args.kind == PoolKind::kMean) return false;
@@ -19,7 +20,12 @@ static inline bool pool_without_mean(const PoolArgs& args, int64_t sequence) {
   if (tokens == 0) {
     std::memset(output, 0, bytes);
   } else {
-    std::memcpy(output, args.input + args.offsets[sequence] * args.input_stride, bytes);
+    const int16_t* row = args.input + args.offsets[sequence] * args.input_stride;
+    std::memcpy(output, row, bytes);
+    for (int64_t i = 1; i < tokens && args.kind == PoolKind::kMax; ++i) {
+      row += args.input_stride;
+      for (int64_t c = 0; c < args.width; ++c) output[c] = row[c] > output[c] ? row[c] : output[c];
+    }
   }
   return true;
 }

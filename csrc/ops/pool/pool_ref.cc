@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "fixed/fixed.h"
 #include "ops/pool/pool.h"
 
@@ -13,6 +15,12 @@ void pool_reference(const PoolArgs& args, Range sequences) {
         output[c] = 0;
       } else if (args.kind == PoolKind::kFirst) {
         output[c] = input[c];
+      } else if (args.kind == PoolKind::kMax) {
+        int16_t largest = input[c];
+        for (int64_t i = 1; i < tokens; ++i) {
+          largest = std::max(largest, input[i * args.input_stride + c]);
+        }
+        output[c] = largest;
       } else {
         int32_t sum = 0;
         for (int64_t i = 0; i < tokens; ++i) sum += input[i * args.input_stride + c];

@@ -19,10 +19,12 @@ class Pool final : public Node {
     reader.expect_buffer(reader.output_spec(0), "the output", DataType::kS16, Rows::kSequences,
                          args_.width);
     const std::string kind = reader.text("kind");
-    if (kind != "first" && kind != "mean") {
-      reader.fail("unknown kind '" + kind + "'; known: first, mean");
+    if (kind != "first" && kind != "mean" && kind != "max") {
+      reader.fail("unknown kind '" + kind + "'; known: first, mean, max");
     }
-    args_.kind = kind == "first" ? PoolKind::kFirst : PoolKind::kMean;
+    args_.kind = kind == "first"  ? PoolKind::kFirst
+                 : kind == "mean" ? PoolKind::kMean
+                                  : PoolKind::kMax;
     report.variant = kernel_.isa;
     const int64_t count = args_.kind == PoolKind::kMean ? reader.limits().max_length : 1;
     report.widest_bits = fixed::bit_length(static_cast<uint64_t>(count) * fixed::kMaxS16) + 1;
