@@ -52,5 +52,5 @@ def tiny() -> list[dict[str, Any]]:
         megatron("ForQuestionAnswering", hidden_act="gelu_new"),
         megatron("ForMaskedLM", **odd, tie_word_embeddings=False),
         megatron("ForMultipleChoice", num_hidden_layers=1),
-        megatron("ForNextSentencePrediction"),
+        megatron("ForNextSentencePrediction", num_hidden_layers=1),
     ]

@@ -91,6 +91,7 @@ def _pooling(folder: Directory) -> Pooling:
         modes = [name.removeprefix(prefix) for name in flags if name.startswith(prefix) and flags[name]]
     if len(modes) != 1 or modes[0] not in _POOLING_OF_MODE:
         raise ModelError(
-            f"{folder.path}/config.json: pooling {' + '.join(modes) or '(none)'}; implemented is mean, cls or max"
+            f"{folder.path}/config.json: pooling {' + '.join(modes) or '(none)'}; "
+            "implemented is mean, cls or max"
         )
     return _POOLING_OF_MODE[modes[0]]
