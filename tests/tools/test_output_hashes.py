@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from output_hash import build_hashes
 
 import output_hashes
 from pyqrt import _runtime
@@ -33,7 +32,7 @@ def test_a_golden_program_has_the_committed_hash(model: Path, capsys: pytest.Cap
 def test_another_output_fails(
     model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    golden = build_hashes(tiny_program(0)) | {"outputs": "0" * 64}
+    golden = output_hashes.build_hashes(tiny_program(0)) | {"outputs": "0" * 64}
     monkeypatch.setattr(output_hashes, "read_hashes", lambda: {"tiny": golden})
     assert output_hashes.main([str(model)]) == 1
     assert "DIFFERS" in capsys.readouterr().out
