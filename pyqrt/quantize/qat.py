@@ -22,9 +22,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.dlpack import from_dlpack
 
+from pyqrt.errors import ModelError
 from pyqrt.grids import MAX_S8, MAX_S16, Grid, Scales
 from pyqrt.lower import Lowered, Tapped, lower_with_taps
-from pyqrt.nn import Encoder
+from pyqrt.nn import Disentangled, Encoder
 from pyqrt.runtime.tasks import Integers
 from pyqrt.runtime.trace import trace
 
@@ -70,11 +71,17 @@ class QuantizedEncoder(nn.Module):
     encoder: float32 on the CPU; its parameters are trained in place. scales: where training begins, as
     calibration chose them. threads: of the integer program. Learned beside the weights, as logarithms:
     one factor for the step of every int8 grid, and for every output channel of every linear layer the
-    share of its largest weight that int8 covers, at most 1.
+    share of its largest weight that int8 covers, at most 1. Raises ModelError for disentangled attention,
+    whose relative keys the program holds as constants.
     """
 
     def __init__(self, encoder: Encoder, scales: Scales, *, threads: int = 1) -> None:
         super().__init__()
+        if isinstance(encoder.config.relative, Disentangled):
+            raise ModelError(
+                f"{encoder.config.family}: quantization-aware training does not cover disentangled attention; "
+                "train the float checkpoint and quantize it"
+            )
         self.encoder = encoder
         self.threads = threads
         self._scales = scales
