@@ -79,8 +79,8 @@ class QuantizedEncoder(nn.Module):
         super().__init__()
         if isinstance(encoder.config.relative, Disentangled):
             raise ModelError(
-                f"{encoder.config.family}: quantization-aware training does not cover disentangled attention; "
-                "train the float checkpoint and quantize it"
+                f"{encoder.config.family}: quantization-aware training does not cover disentangled "
+                "attention; train the float checkpoint and quantize it"
             )
         self.encoder = encoder
         self.threads = threads

@@ -38,7 +38,7 @@ def save_checkpoint(encoder: Encoder, source: Checkpoint, directory: Path) -> No
     source: where the encoder comes from. Its config.json is written with the encoder's own layers, task
     and labels; its tokenizer as it is. directory is made, files in it are replaced.
 
-    Raises ModelError if `source` does not name its architecture.
+    Raises ModelError if `source` does not name its architecture, or that has no room for the head.
     """
     hf = {**source.config, **_own_options(encoder, source.config)}
     directory.mkdir(parents=True, exist_ok=True)
@@ -48,9 +48,14 @@ def save_checkpoint(encoder: Encoder, source: Checkpoint, directory: Path) -> No
     sources = described_by.parameters(encoder.config)
     has_head = encoder.config.head.num_labels > 0
     first = described_by.PREFIX if isinstance(described_by.PREFIX, str) else described_by.PREFIX[0]
+    body = {sources[n].names[0]: p for n, p in encoder.named_parameters() if not n.startswith("head.")}
     parts: dict[str, dict[int, Tensor]] = defaultdict(dict)
     for name, parameter in encoder.named_parameters():
         theirs = sources[name].names[0]
+        if name.startswith("head.") and theirs in body:
+            if not torch.equal(parameter, body[theirs]):
+                raise ModelError(f"{name} differs from {theirs}, which {hf['model_type']} ties it to")
+            continue
         # The pooler is part of transformers' encoders; what else a head has stands beside them.
         inside = not name.startswith("head.") or theirs.startswith("pooler.")
         prefix = first if has_head and inside else ""
@@ -75,6 +80,8 @@ def _own_options(encoder: Encoder, hf: Mapping[str, Any]) -> dict[str, Any]:
     base = re.fullmatch(r"(\w+?)(Model|For\w+)", architecture)
     if base is None:
         raise ModelError(f"architectures is {hf.get('architectures')}; it must name a transformers class")
+    if family(hf["model_type"]).configure(hf, None).head == head:
+        return {}  # the architecture's own
     if head.task not in _SUFFIXES:
         raise ModelError(
             f"checkpoints are written for {', '.join(_SUFFIXES)}, not for {head.task}; write a model file"

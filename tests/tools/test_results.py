@@ -57,7 +57,7 @@ def test_a_table_from_a_checkpoint_and_no_work_twice(
     ran: list[list[str]] = []
     run = results.run
     monkeypatch.setattr(results, "run", lambda command: ran.append(command) or run(command))
-    again = "again=pyqrt quantize {checkpoint} -o {model} --force --observer mse"
+    again = "again=pyqrt quantize {checkpoint} -o {model} --force --recipe plain"
     monkeypatch.setattr("sys.argv", [*arguments, "--variant", again])
     assert results.main() == 0
     assert [command[:2] for command in ran] == [["pyqrt", "quantize"]]  # nothing trained, ptq not repeated

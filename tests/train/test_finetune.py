@@ -136,7 +136,7 @@ def test_a_head_of_another_task_is_replaced_and_the_rest_kept(tmp_path: Path) ->
     new, described = with_new_head(source, "sequence_classification", ("a", "b"), max_length=9, seed=0)
     assert new.config.head.num_labels == 2
     assert new.config.max_length == described.max_length == 9
-    assert torch.equal(new.head.pooler.weight, old.head.pooler.weight)
+    assert torch.equal(new.head.transform.weight, old.head.transform.weight)
     assert new.head.classifier.bias.tolist() == [0.0, 0.0]
     again, _ = with_new_head(source, "sequence_classification", ("a", "b"), max_length=9, seed=0)
     other, _ = with_new_head(source, "sequence_classification", ("a", "b"), max_length=9, seed=1)

@@ -10,16 +10,46 @@ from transformers_reference import load_reference, random_batch, reference_outpu
 
 from pyqrt.errors import ModelError
 from pyqrt.models import family
+from pyqrt.nn import Encoder
 from pyqrt.quantize.checkpoint import Checkpoint, load_checkpoint
 from pyqrt.train.save import save_checkpoint
 from tiny_checkpoint import checkpoint
 from tiny_encoders import tiny_configurations, tiny_encoder
 
+# DPR's two towers have classes of their own.
+CONFIGURATIONS = [(name, number) for name, number in tiny_configurations() if name != "dpr"]
 
-@pytest.mark.parametrize(("name", "number"), tiny_configurations())
+
+def tie(encoder: Encoder) -> None:
+    """Gives head parameters that the checkpoint has no tensor of its own for the value of that tensor."""
+    sources = family(encoder.config.family).parameters(encoder.config)
+    body = {sources[n].names[0]: p for n, p in encoder.named_parameters() if not n.startswith("head.")}
+    with torch.no_grad():
+        for name, parameter in encoder.named_parameters():
+            if name.startswith("head.") and sources[name].names[0] in body:
+                parameter.copy_(body[sources[name].names[0]])
+
+
+def test_a_decoder_that_should_be_tied(tmp_path: Path) -> None:
+    number = next(i for i, hf in enumerate(family("bert").tiny()) if "MaskedLM" in hf["architectures"][0])
+    encoder, hf = tiny_encoder("bert", number), family("bert").tiny()[number]
+    with pytest.raises(
+        ModelError, match=r"differs from embeddings\.word_embeddings\.weight, which bert ties"
+    ):
+        save_checkpoint(encoder, Checkpoint(tmp_path, hf, None, {}, 24, ()), tmp_path / "saved")
+
+
+def test_an_architecture_of_its_own_is_refused(tmp_path: Path) -> None:
+    encoder, hf = tiny_encoder("dpr"), family("dpr").tiny()[0]
+    with pytest.raises(ModelError, match="must name a transformers class"):
+        save_checkpoint(encoder, Checkpoint(tmp_path, hf, None, {}, 24, ()), tmp_path / "saved")
+
+
+@pytest.mark.parametrize(("name", "number"), CONFIGURATIONS)
 def test_a_saved_encoder_is_read_back_and_by_transformers(tmp_path: Path, name: str, number: int) -> None:
     encoder = tiny_encoder(name, number)
     hf = {**family(name).tiny()[number], "torch_dtype": "float32"}
+    tie(encoder)
     save_checkpoint(
         encoder, Checkpoint(tmp_path, hf, None, {}, encoder.config.max_length, ()), tmp_path / "saved"
     )
@@ -28,6 +58,8 @@ def test_a_saved_encoder_is_read_back_and_by_transformers(tmp_path: Path, name: 
     for key, value in encoder.state_dict().items():
         assert torch.equal(read.state_dict()[key], value), key
 
+    if hf.get("legacy") is False:
+        return  # transformers knows this head by other names, of which pyqrt reads both
     head = encoder.config.head
     ids, offsets, types = random_batch(encoder, [1, 5, 7])
     reference = load_reference(tmp_path / "saved", head)
