@@ -13,7 +13,8 @@ void measure(benchmark::State& state, const Kernel<RotaryKernel>& kernel, const 
   args.input_stride = args.output_stride = args.heads * args.head_dim;
   args.shift = 22;
   auto position = filled<int32_t>(rows, 0);
-  for (int64_t i = 0; i < rows; ++i) position[static_cast<std::size_t>(i)] = static_cast<int32_t>(i);
+  for (int64_t i = 0; i < rows; ++i)
+    position[static_cast<std::size_t>(i)] = static_cast<int32_t>(i);
   const auto cosine = random_values<int16_t>(rows * args.rotated / 2, -kRotaryOne, kRotaryOne);
   const auto sine = random_values<int16_t>(rows * args.rotated / 2, -kRotaryOne, kRotaryOne);
   const auto input = random_values<int16_t>(rows * args.input_stride, -32767, 32767);
