@@ -32,7 +32,9 @@ def shallow_student(
     changed = {**configuration, **dict.fromkeys(names, layers // max(config.layers_per_group, 1))}
     described = family(config.family).configure(changed, config.head.task)
     # Options from outside config.json, such as a sentence-transformers pooling, stay as they are.
-    student = Encoder(replace(config, num_hidden_layers=layers)).eval()
+    # What a layer sees goes by its place in the student, as the family's configuration has it.
+    shallow = replace(config, num_hidden_layers=layers, windows=described.windows, rotary=described.rotary)
+    student = Encoder(shallow).eval()
     theirs = [config.layer_order[source] for source in sources]
     taken_from = dict(zip(student.config.layer_order, theirs, strict=True))
     shared = [taken_from[ours] for ours in student.config.layer_order]
