@@ -1,7 +1,6 @@
 #include <algorithm>
 
-#include "fixed/fixed.h"
-#include "ops/attention/attention.h"
+#include "ops/attention/attention_row.h"
 #include "ops/softmax/softmax.h"
 
 namespace pyqrt {
@@ -79,17 +78,11 @@ void attention_reference(const AttentionArgs& args, Range items, int64_t max_len
         for (int64_t c = 0; c < d; ++c) mixed[c] += p * value[j * args.value_stride + c];
       }
 
-      const uint32_t length = static_cast<uint32_t>(sum);
-      const int b = fixed::bit_length(length);
-      const int e = std::max(0, b - 24);
-      const uint32_t mantissa = b >= 16 ? length >> (b - 16) : length << (16 - b);
-      const int64_t factor = int64_t{0xffffffffu / mantissa} * args.output_multiplier[head];
-      const int shift = b + 30 - args.output_exponent[head] - e;
+      const RowScale scale =
+          row_scale(sum, args.output_multiplier[head], args.output_exponent[head]);
       for (int64_t c = 0; c < d; ++c) {
-        // |A / L| <= 127 leaves 23 bits of the product.
-        const int64_t scaled = fixed::rshr64((mixed[c] >> e) * factor, shift);
         output[i * args.output_stride + c] =
-            static_cast<int8_t>(fixed::sat8(static_cast<int32_t>(scaled) + args.zero_point));
+            static_cast<int8_t>(attention_output(mixed[c], scale, args.zero_point));
       }
     }
   }
