@@ -96,8 +96,8 @@ class Copy16 {
   }
 
  private:
-  void* to_;
-  Vector16 value_;
+  void* to_ = nullptr;
+  Vector16 value_ = {};
 };
 
 }  // namespace pyqrt::cuda

@@ -68,22 +68,22 @@ PYQRT_DEVICE void load_matrices(uint32_t (&word)[4], const void* row) {
 
 // c += A B for a tile of 16 x 32 x 8; A signed or unsigned bytes, B signed. Before sm_80 as four
 // products of 8 x 16 x 8, whose fragments are the words of the large one.
-#define PYQRT_MMA_LARGE(type)                                                              \
-  asm("mma.sync.aligned.m16n8k32.row.col.s32." type                                        \
-      ".s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"            \
-      : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])                                     \
+#define PYQRT_MMA_LARGE(type)                                                   \
+  asm("mma.sync.aligned.m16n8k32.row.col.s32." type                             \
+      ".s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};" \
+      : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])                          \
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1))
-#define PYQRT_MMA_SMALL(type, row, k, b)                                                   \
+#define PYQRT_MMA_SMALL(type, row, k, b)                                                     \
   asm("mma.sync.aligned.m8n8k16.row.col.s32." type ".s8.s32 {%0, %1}, {%2}, {%3}, {%0, %1};" \
-      : "+r"(c[2 * (row)]), "+r"(c[2 * (row) + 1])                                         \
+      : "+r"(c[2 * (row)]), "+r"(c[2 * (row) + 1])                                           \
       : "r"(a[2 * (k) + (row)]), "r"(b))
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
 #define PYQRT_MMA(type) PYQRT_MMA_LARGE(type)
 #else
-#define PYQRT_MMA(type)             \
-  PYQRT_MMA_SMALL(type, 0, 0, b0);  \
-  PYQRT_MMA_SMALL(type, 1, 0, b0);  \
-  PYQRT_MMA_SMALL(type, 0, 1, b1);  \
+#define PYQRT_MMA(type)            \
+  PYQRT_MMA_SMALL(type, 0, 0, b0); \
+  PYQRT_MMA_SMALL(type, 1, 0, b0); \
+  PYQRT_MMA_SMALL(type, 0, 1, b1); \
   PYQRT_MMA_SMALL(type, 1, 1, b1)
 #endif
 

@@ -273,8 +273,7 @@ void run_block(std::vector<int>& order, std::mt19937& random) {
 
 bool in_shared(const void* pointer, std::size_t size) {
   const auto* byte = static_cast<const uint8_t*>(pointer);
-  return byte >= block.shared->data() &&
-         byte + size <= block.shared->data() + block.shared->size();
+  return byte >= block.shared->data() && byte + size <= block.shared->data() + block.shared->size();
 }
 
 void expect_shared(const void* pointer, std::size_t size) {

@@ -1,5 +1,5 @@
-// A GPU, emulated on the CPU to prove kernels: every thread of a block is a fiber, and runs until it
-// has to wait for others. What a warp does together (matrix products, shuffles, ldmatrix) is
+// A GPU, emulated on the CPU to prove kernels: every thread of a block is a fiber, and runs until
+// it has to wait for others. What a warp does together (matrix products, shuffles, ldmatrix) is
 // computed, lane by lane as the PTX ISA writes it, once all 32 lanes have come to it.
 //
 // Breaking a rule of the machine throws Error from run_grid. Wrong order of accesses is not seen as

@@ -50,6 +50,29 @@ class Attention final : public Node {
   int64_t count(const Batch& batch) const override { return batch.sequences * args_.heads; }
 
   void run(const Context& context, Range items, Range, int worker) const override {
+    const AttentionArgs args = bind(context);
+    kernel_.run(args, items, context.batch.max_length, context.worker_scratch(worker));
+  }
+
+  void run_on(Executor& executor, const Context& context) const override {
+    executor.attention(bind(context));
+  }
+
+  std::size_t scratch_bytes(int64_t max_length) const override {
+    return attention_scratch_bytes(max_length, args_.head_dim, args_.relative_rows);
+  }
+
+  void verify() const override {
+    for (const int8_t* table : {args_.relative_key, args_.relative_query}) {
+      for (int64_t i = 0; table != nullptr && i < args_.relative_rows * width_; ++i) {
+        if (table[i] < -fixed::kMaxS8)
+          throw Error("a relative table holds -128, outside [-127, 127]");
+      }
+    }
+  }
+
+ private:
+  AttentionArgs bind(const Context& context) const {
     AttentionArgs args = args_;
     const BufferView& input = context.buffers[input_];
     args.query = input.as<const int8_t>();
@@ -61,27 +84,14 @@ class Attention final : public Node {
     args.offsets = context.batch.offsets;
     args.output = context.buffers[output_].as<int8_t>();
     args.output_stride = context.buffers[output_].stride;
-    kernel_.run(args, items, context.batch.max_length, context.worker_scratch(worker));
+    return args;
   }
 
-  std::size_t scratch_bytes(int64_t max_length) const override {
-    return attention_scratch_bytes(max_length, args_.head_dim, args_.relative_rows);
-  }
-
-  void verify() const override {
-    for (const int8_t* table : {args_.relative_key, args_.relative_query}) {
-      for (int64_t i = 0; table != nullptr && i < args_.relative_rows * width_; ++i) {
-        if (table[i] < -fixed::kMaxS8) throw Error("a relative table holds -128, outside [-127, 127]");
-      }
-    }
-  }
-
- private:
   void read_relative(const NodeReader& reader) {
     args_.relative_rows = reader.integer("relative_rows", 1, 65536);
     args_.relative_reach = reader.integer("relative_reach", 0, 65536);
-    args_.relative_index = reader.array32("relative_index", 2 * args_.relative_reach + 1, 0,
-                                          args_.relative_rows - 1);
+    args_.relative_index =
+        reader.array32("relative_index", 2 * args_.relative_reach + 1, 0, args_.relative_rows - 1);
     if (reader.has("relative_bias")) {
       constexpr int64_t kMaxBias = (int64_t{1} << 28) - 1;
       args_.relative_bias =
