@@ -14,7 +14,7 @@ file(GLOB emulator_sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/emulator/
 
 # pyqrt_add_cuda_modules(<module> <library>): the two modules over one library of kernels.
 function(pyqrt_add_cuda_modules module library)
-  nanobind_add_module(${module}_ops NB_STATIC NOMINSIZE NB_SUPPRESS_WARNINGS
+  nanobind_add_module(${module}_ops NB_STATIC NOMINSIZE NB_SUPPRESS_WARNINGS NB_DOMAIN ${module}
                       ${PROJECT_SOURCE_DIR}/csrc/bind/cuda_ops.cc)
   pybind11_add_module(${module} ${PROJECT_SOURCE_DIR}/csrc/bind/cuda.cc)
   foreach(target IN ITEMS ${module} ${module}_ops)

@@ -1,0 +1,3 @@
+from cuda.targets import target
+
+__all__ = ["target"]
