@@ -262,9 +262,7 @@ def attention(
     exponents = check_range(
         "output_exponent", vector("output_exponent", output_exponent, np.int32, heads), -8, 16
     )
-    index, rows, tables = _relative(
-        relative_index, relative_bias, relative_key, relative_query, heads, width
-    )
+    index, rows, tables = _relative(relative_index, relative_bias, relative_key, relative_query, heads, width)
     output = np.zeros((tokens, width), np.int8)
     zero = integer("zero_point", zero_point, -_MAX_S8, _MAX_S8)
     _ops.attention(

@@ -27,7 +27,10 @@ def run(
         str | None, typer.Argument(help="A text; without it, stdin is read, one text per line.")
     ] = None,
     pair: Annotated[
-        str | None, typer.Argument(help="Its pair: the context of a question, a second sentence; choices, separated by |.")
+        str | None,
+        typer.Argument(
+            help="Its pair: the context of a question, a second sentence; choices, separated by |."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
     truncate: Annotated[

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from cuda.targets import Array, Target
+from gpu.targets import Array, Target
 from pyqrt import ops
 
 OUTPUT_TYPE = {

@@ -87,10 +87,8 @@ def missing_gpu(models: ModuleType) -> str:
 
 
 EMULATED = [
-    Target("emulated sm_75", "_cuda_emulator", 75, "ascending"),
-    Target("emulated sm_80", "_cuda_emulator", 80, "ascending"),
     Target("emulated sm_75, threads backwards", "_cuda_emulator", 75, "descending"),
-    Target("emulated sm_80, threads backwards", "_cuda_emulator", 80, "descending"),
+    Target("emulated sm_80", "_cuda_emulator", 80, "ascending"),
     Target("emulated sm_80, threads shuffled", "_cuda_emulator", 80, "shuffled"),
 ]
 TARGETS = [*EMULATED, Target("GPU", "_cuda")]

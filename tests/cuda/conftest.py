@@ -1,3 +1,0 @@
-from cuda.targets import target
-
-__all__ = ["target"]
