@@ -249,16 +249,38 @@ void prepare_block(int threads) {
   block.shared->fill_with_pattern();
 }
 
-// Runs the threads of the prepared block to their ends.
-void run_block(std::vector<int>& order, std::mt19937& random) {
-  bool running = true;
-  while (running && block.error.empty()) {
+std::vector<int> ordered(int count, std::mt19937& random) {
+  std::vector<int> order(static_cast<std::size_t>(count));
+  std::iota(order.begin(), order.end(), 0);
+  if (machine().order == Order::kDescending) std::reverse(order.begin(), order.end());
+  if (machine().order == Order::kShuffled) std::shuffle(order.begin(), order.end(), random);
+  return order;
+}
+
+// Runs a warp as far as it gets without the others. False: it could not run at all.
+bool run_warp(int warp, std::mt19937& random) {
+  bool ran = false;
+  for (bool running = true; running;) {
     running = false;
-    if (machine().order == Order::kShuffled) std::shuffle(order.begin(), order.end(), random);
-    for (const int thread : order) {
+    for (const int lane : ordered(kWarpSize, random)) {
+      const int thread = warp * kWarpSize + lane;
       if (block.fibers[static_cast<std::size_t>(thread)].state != State::kReady) continue;
-      running = true;
       run_fiber(thread);
+      if (!block.error.empty()) return true;
+      running = true;
+      ran = true;
+    }
+  }
+  return ran;
+}
+
+// Runs the threads of the prepared block to their ends, a warp at a time: between two barriers the
+// first has done all its work before the last begins.
+void run_block(std::mt19937& random) {
+  for (bool running = true; running && block.error.empty();) {
+    running = false;
+    for (const int warp : ordered(block.threads / kWarpSize, random)) {
+      running |= run_warp(warp, random);
       if (!block.error.empty()) break;
     }
   }
@@ -301,15 +323,12 @@ void run_grid(Dim3 blocks, int threads, std::size_t shared_bytes,
   GuardedMemory shared(shared_bytes);
   block.shared = &shared;
   block.body = &thread;
-  std::vector<int> order(static_cast<std::size_t>(threads));
-  std::iota(order.begin(), order.end(), 0);
-  if (machine().order == Order::kDescending) std::reverse(order.begin(), order.end());
   std::mt19937 random(1);
   for (block.index[2] = 0; block.index[2] < blocks.z; ++block.index[2]) {
     for (block.index[1] = 0; block.index[1] < blocks.y; ++block.index[1]) {
       for (block.index[0] = 0; block.index[0] < blocks.x; ++block.index[0]) {
         prepare_block(threads);
-        run_block(order, random);
+        run_block(random);
       }
     }
   }

@@ -3,8 +3,9 @@
 // computed, lane by lane as the PTX ISA writes it, once all 32 lanes have come to it.
 //
 // Breaking a rule of the machine throws Error from run_grid. Wrong order of accesses is not seen as
-// such; but threads run one after the other, in an order that can be chosen, fresh shared memory
-// holds a pattern, and copies arrive as late as they may, so a missing barrier changes results.
+// such; but a warp runs as far as it gets before the next one does, in an order that can be chosen,
+// fresh shared memory holds a pattern, and copies arrive as late as they may, so that a missing
+// barrier changes results.
 #pragma once
 
 #include <cstddef>
