@@ -14,13 +14,12 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 # SASS. Floating-point mnemonics begin with the letter of their type or are conversions; FLO finds a
 # leading one, FENCE orders memory, DEPBAR waits, and FSEL only selects.
-SASS_FLOAT = re.compile(
-    r"U?(?:F(?!LO|ENCE|SEL)|D(?!EPBAR)|H|MUFU|I2F|F2|BF|[QO]G?MMA)", re.IGNORECASE
-)
+SASS_FLOAT = re.compile(r"U?(?:F(?!LO|ENCE|SEL)|D(?!EPBAR)|H|MUFU|I2F|F2|BF|[QO]G?MMA)", re.IGNORECASE)
 # A constant, written as 0 * 0 + constant: how compilers use the idle half-precision pipe to move it.
 SASS_MOVE = re.compile(r"HFMA2(?:\.MMA)? \w+, -RZ, RZ, \S+, \S+")
 
@@ -56,12 +55,9 @@ def find_cuobjdump() -> str | None:
     candidates = [shutil.which("cuobjdump")]
     if nvcc := shutil.which("nvcc"):
         candidates.append(str(Path(nvcc).resolve().parent / "cuobjdump"))
-    try:
-        import triton
-
-        candidates.append(str(Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"))
-    except ImportError:
-        pass
+    triton = find_spec("triton")
+    if triton is not None and triton.origin is not None:
+        candidates.append(str(Path(triton.origin).parent / "backends/nvidia/bin/cuobjdump"))
     return next((c for c in candidates if c is not None and Path(c).exists()), None)
 
 
@@ -72,7 +68,9 @@ def sass(path: Path, cuobjdump: str) -> Iterator[tuple[str, str]]:
     """
     run = subprocess.run([cuobjdump, "--dump-sass", str(path)], capture_output=True, text=True, check=False)
     if run.returncode != 0 or "Function :" not in run.stdout:
-        raise RuntimeError(f"{path}: {cuobjdump} finds no machine code: {run.stderr.strip() or run.stdout[:200]}")
+        raise RuntimeError(
+            f"{path}: {cuobjdump} finds no machine code: {run.stderr.strip() or run.stdout[:200]}"
+        )
     architecture = function = "?"
     for line in run.stdout.splitlines():
         if header := re.match(r"\s*arch = (\S+)", line):
@@ -91,7 +89,7 @@ def ptx(path: Path) -> Iterator[tuple[str, str]]:
     texts = _PTX.findall(path.read_bytes())
     if not texts:
         raise RuntimeError(
-            f"{path}: no cuobjdump here, and no readable PTX in the file; install the CUDA toolkit's cuobjdump"
+            f"{path}: no cuobjdump here, and no readable PTX in it; install the CUDA toolkit's cuobjdump"
         )
     for text in texts:
         target = function = "?"

@@ -29,10 +29,9 @@ py::list devices() {
     const cuda::Device device = cuda::describe_device(i);
     py::dict item;
     item["index"] = device.index;
-    item["name"] = device.name;
+    item["name"] = cuda::device_name(i);
     item["capability"] = device.capability;
     item["multiprocessors"] = device.multiprocessors;
-    item["memory_bytes"] = device.memory_bytes;
     list.append(item);
   }
   return list;
@@ -62,7 +61,8 @@ PYBIND11_MODULE(PYQRT_MODULE, module) {
       .def("run", &pyqrt::run_session<Session>, py::arg("ids"), py::arg("offsets"),
            py::arg("types") = py::none(),
            "Runs packed sequences; one integer array per output of the program.")
-      .def_property_readonly("device", [](const Session& session) { return session.device().name; })
+      .def_property_readonly("device_ms", &Session::device_ms,
+                             "Milliseconds on the device of the last pass, by its own clock.")
       .def_property_readonly("arena_bytes", &Session::arena_bytes);
 
   module.def("devices", &pyqrt::devices, "The GPUs that this process can use.");

@@ -15,15 +15,14 @@ namespace pyqrt::cuda {
 
 struct Device {
   int index = 0;
-  std::string name;
   int capability = 0;  // 75: compute capability 7.5
   int multiprocessors = 0;
-  std::size_t memory_bytes = 0;
 };
 
 // How many devices this process can use. Throws Error, saying why, where there is no driver.
 int device_count();
 Device describe_device(int index);
+std::string device_name(int index);
 
 class Memory;
 class Recording;
@@ -48,6 +47,11 @@ class Stream {
   // Records what `work` puts into this stream instead of doing it.
   std::unique_ptr<Recording> record(const std::function<void()>& work);
   void replay(const Recording& recording);
+
+  // Milliseconds of the device between two points of the stream; after wait().
+  enum class Mark : uint8_t { kBegin, kEnd };
+  void mark(Mark point);
+  double milliseconds_between_marks() const;
 
 #ifdef PYQRT_CUDA_EMULATOR
   void launch(std::function<void()> kernel);

@@ -8,6 +8,8 @@
 namespace pyqrt::cuda {
 namespace {
 
+constexpr int kLeastCapability = 75;  // integer products of tensor cores
+
 std::string remedy(cudaError_t error) {
   switch (error) {
     case cudaErrorMemoryAllocation:
@@ -58,20 +60,30 @@ int device_count() {
 
 Device describe_device(int index) {
   use(index);
-  cudaDeviceProp properties;
-  check(cudaGetDeviceProperties(&properties, index), "asking a GPU for its properties");
+  const auto attribute = [index](cudaDeviceAttr which) {
+    int value = 0;
+    check(cudaDeviceGetAttribute(&value, which, index), "asking a GPU what it is");
+    return value;
+  };
   Device device;
   device.index = index;
-  device.name = properties.name;
-  device.capability = 10 * properties.major + properties.minor;
-  device.multiprocessors = properties.multiProcessorCount;
-  device.memory_bytes = properties.totalGlobalMem;
-  if (device.capability < 75) {
-    throw Error("CUDA: " + device.name + " has compute capability " +
-                std::to_string(properties.major) + "." + std::to_string(properties.minor) +
+  device.capability = 10 * attribute(cudaDevAttrComputeCapabilityMajor) +
+                      attribute(cudaDevAttrComputeCapabilityMinor);
+  device.multiprocessors = attribute(cudaDevAttrMultiProcessorCount);
+  if (device.capability < kLeastCapability) {
+    throw Error("CUDA: device " + std::to_string(index) + " is of compute capability " +
+                std::to_string(device.capability / 10) + "." +
+                std::to_string(device.capability % 10) +
                 "; the kernels need 7.5 or later; use device='cpu'");
   }
   return device;
+}
+
+std::string device_name(int index) {
+  use(index);
+  cudaDeviceProp properties;
+  check(cudaGetDeviceProperties(&properties, index), "asking a GPU for its name");
+  return properties.name;
 }
 
 struct Recording::State {
@@ -86,6 +98,7 @@ struct Stream::State {
   Device device;
   cudaStream_t stream = nullptr;
   bool owned = false;
+  cudaEvent_t marks[2] = {};
 };
 
 Stream::Stream(int device, void* native) : state_(new State) {
@@ -97,6 +110,9 @@ Stream::Stream(int device, void* native) : state_(new State) {
   }
 }
 Stream::~Stream() {
+  for (cudaEvent_t event : state_->marks) {
+    if (event != nullptr) cudaEventDestroy(event);
+  }
   if (state_->owned) cudaStreamDestroy(state_->stream);
 }
 
@@ -147,6 +163,19 @@ std::unique_ptr<Recording> Stream::record(const std::function<void()>& work) {
 void Stream::replay(const Recording& recording) {
   check(cudaSetDevice(state_->device.index), "choosing the device");
   check(cudaGraphLaunch(recording.state_->graph, state_->stream), "launching a graph");
+}
+
+void Stream::mark(Mark point) {
+  cudaEvent_t& event = state_->marks[static_cast<int>(point)];
+  if (event == nullptr) check(cudaEventCreate(&event), "making an event");
+  check(cudaEventRecord(event, state_->stream), "recording an event");
+}
+
+double Stream::milliseconds_between_marks() const {
+  float milliseconds = 0;
+  check(cudaEventElapsedTime(&milliseconds, state_->marks[0], state_->marks[1]),
+        "reading the device's clock");
+  return milliseconds;
 }
 
 void Stream::launch(const void* kernel, int64_t x, int64_t y, int64_t z, int threads,

@@ -123,7 +123,9 @@ void Session::run_pass(const int32_t* ids, const int32_t* types, const int32_t* 
   place_buffers(shape);
   std::unique_ptr<Recording>& recording = recordings_[shape];
   if (recording == nullptr) recording = stream_.record([&] { launch_nodes(shape); });
+  stream_.mark(Stream::Mark::kBegin);
   stream_.replay(*recording);
+  stream_.mark(Stream::Mark::kEnd);
 
   const Program& program = plan_->program();
   for (std::size_t i = 0; i < program.outputs.size(); ++i) {
@@ -138,6 +140,7 @@ void Session::run_pass(const int32_t* ids, const int32_t* types, const int32_t* 
                          static_cast<std::size_t>(of_tokens ? tokens : sequences));
   }
   stream_.wait();
+  device_ms_ = stream_.milliseconds_between_marks();
 }
 
 void Session::reserve(const Shape& shape) {

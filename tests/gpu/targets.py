@@ -7,9 +7,10 @@ with threads of a block in three orders, on memory that ends where an unreadable
 from __future__ import annotations
 
 import importlib
+import os
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -33,13 +34,13 @@ class Target:
             models = importlib.import_module(f"pyqrt.{self.package}")
             ops = importlib.import_module(f"pyqrt.{self.package}_ops")
         except ImportError as error:
-            pytest.skip(f"this build has no {self.name}: {error}")
+            missing(f"this build has no {self.name}: {error}")
         if self.capability:
             ops.emulate(self.capability, self.order)
         else:
             why = missing_gpu(models)
             if why:
-                pytest.skip(why)
+                missing(why)
         return models, ops
 
     def place(self, array: Array) -> Any:
@@ -53,9 +54,7 @@ class Target:
         pitch = rows.strides[0] if rows.ndim == 2 and rows.shape[0] > 1 else rows.shape[-1] * rows.itemsize
         used = (rows.shape[0] - 1) * pitch + rows.shape[1] * rows.itemsize if rows.size else 0
         memory = ops.guarded(used)
-        copy = np.ndarray(
-            rows.shape, rows.dtype, buffer=memory, strides=(pitch, rows.itemsize)
-        )
+        copy = np.ndarray(rows.shape, rows.dtype, buffer=memory, strides=(pitch, rows.itemsize))
         copy[...] = rows
         return copy if array.ndim == 2 else copy.reshape(array.shape)
 
@@ -72,6 +71,13 @@ class Target:
         import torch
 
         return torch.cuda.current_stream().cuda_stream
+
+
+def missing(why: str) -> NoReturn:
+    """Skips the test, or fails it where a GPU must be there (tools/gpu_check.py)."""
+    if os.environ.get("PYQRT_REQUIRE_GPU"):
+        pytest.fail(why)
+    pytest.skip(why)
 
 
 def missing_gpu(models: ModuleType) -> str:

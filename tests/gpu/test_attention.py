@@ -21,9 +21,7 @@ def test_rows_of_one_warp(target: Target, length: int) -> None:
     check(target, make_case(1, [length], 2, 32))
 
 
-@pytest.mark.parametrize(
-    ("length", "head_dim"), [(129, 64), (256, 32), (257, 64), (260, 100), (512, 32)]
-)
+@pytest.mark.parametrize(("length", "head_dim"), [(129, 64), (256, 32), (257, 64), (260, 100), (512, 32)])
 def test_rows_of_several_warps(target: Target, length: int, head_dim: int) -> None:
     check(target, make_case(2, [length], 1, head_dim))
 

@@ -12,7 +12,14 @@ import pyqrt
 from gpu.targets import EMULATED, Target
 from pyqrt import ModelError, _runtime
 from runtime import small_model
-from tiny_encoders import mixed_lengths, packed, random_sequences, tiny_configurations, tiny_encoder, tiny_program
+from tiny_encoders import (
+    mixed_lengths,
+    packed,
+    random_sequences,
+    tiny_configurations,
+    tiny_encoder,
+    tiny_program,
+)
 
 NUMBERS = [number for name, number in tiny_configurations() if name == "bert"]
 

@@ -6,9 +6,10 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
+
 import check_integer_only
 import gpu_code
-import pytest
 
 SASS_FLOAT = [
     "FADD R1, R2, R3",

@@ -27,11 +27,14 @@ int device_count() {
 Device describe_device(int index) {
   check_device(index);
   Device device;
-  device.name = "emulated GPU";
   device.capability = emulator::machine().capability;
   device.multiprocessors = 4;
-  device.memory_bytes = std::size_t{1} << 32;
   return device;
+}
+
+std::string device_name(int index) {
+  check_device(index);
+  return "emulated GPU";
 }
 
 struct Recording::State {
@@ -97,6 +100,11 @@ std::unique_ptr<Recording> Stream::record(const std::function<void()>& work) {
 
 void Stream::replay(const Recording& recording) {
   for (const auto& work : recording.state_->work) work();
+}
+
+void Stream::mark(Mark) {}
+double Stream::milliseconds_between_marks() const {
+  return 0;  // an emulated GPU has no time of its own
 }
 
 void Stream::launch(std::function<void()> kernel) {
