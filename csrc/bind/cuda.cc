@@ -9,14 +9,14 @@ namespace {
 struct CudaModel : Model {
   using Model::Model;
 
-  std::unique_ptr<cuda::Session> new_session(int device) {
+  std::unique_ptr<cuda::Session> new_session(int device, int64_t pass_tokens) {
     const std::lock_guard<std::mutex> lock(mutex);
     std::shared_ptr<const cuda::Constants>& there = constants[device];
     if (there == nullptr) {
       cuda::Stream stream(device);
       there = std::make_shared<const cuda::Constants>(plan->program(), stream);
     }
-    return std::make_unique<cuda::Session>(plan, there, device);
+    return std::make_unique<cuda::Session>(plan, there, device, pass_tokens);
   }
 
   std::mutex mutex;
@@ -56,8 +56,11 @@ PYBIND11_MODULE(PYQRT_MODULE, module) {
           py::call_guard<py::gil_scoped_release>(), "Reads every weight and checks it.");
 
   py::class_<Session>(module, "Session", "A stream and working memory that run a model.")
-      .def(py::init([](CudaModel& model, int device) { return model.new_session(device); }),
-           py::arg("model"), py::arg("device") = 0, py::keep_alive<1, 2>())
+      .def(py::init([](CudaModel& model, int device, int64_t pass_tokens) {
+             return model.new_session(device, pass_tokens);
+           }),
+           py::arg("model"), py::arg("device") = 0, py::arg("pass_tokens") = Session::kPassTokens,
+           py::keep_alive<1, 2>())
       .def("run", &pyqrt::run_session<Session>, py::arg("ids"), py::arg("offsets"),
            py::arg("types") = py::none(),
            "Runs packed sequences; one integer array per output of the program.")

@@ -53,6 +53,12 @@ const Element* aligned(const Vector<const Element>& array, const char* name) {
   return array.data();
 }
 
+template <class Polynomial>
+const Polynomial& known(const Polynomial* polynomial) {
+  if (polynomial == nullptr) throw Error("the polynomials are minimax and ibert");
+  return *polynomial;
+}
+
 void linear(const ConstAnyMatrix& input,
             const nb::ndarray<const int8_t, nb::c_contig, Where>& weight,
             const Vector<const int32_t>& bias, const Vector<const int32_t>& multiplier,
@@ -60,7 +66,7 @@ void linear(const ConstAnyMatrix& input,
             int zero_point, const std::optional<Vector<const int16_t>>& gelu_multiplier,
             int gelu_shift, const std::optional<Matrix<const int16_t>>& residual,
             int residual_multiplier, int residual_shift, AnyMatrix output, TileSize tile,
-            std::uintptr_t stream) {
+            std::uintptr_t stream, const std::string& polynomial) {
   LinearArgs args;
   args.m = extent(input, 0);
   args.k = extent(input, 1);
@@ -78,6 +84,7 @@ void linear(const ConstAnyMatrix& input,
   args.pre_shift = pre_shift;
   args.epilogue = epilogue;
   args.zero_point = zero_point;
+  args.gelu = known(fixed::gelu_polynomial(polynomial));
   args.gelu_multiplier = gelu_multiplier ? gelu_multiplier->data() : nullptr;
   args.gelu_shift = gelu_shift;
   args.residual = residual ? residual->data() : nullptr;
@@ -97,7 +104,7 @@ void attention(const Matrix<const int8_t>& query, const Matrix<const int8_t>& ke
                int64_t longest, const Vector<const uint32_t>& score_multiplier,
                const Vector<const int32_t>& output_multiplier,
                const Vector<const int32_t>& output_exponent, int zero_point, Matrix<int8_t> output,
-               std::uintptr_t stream) {
+               std::uintptr_t stream, const std::string& polynomial) {
   AttentionArgs args;
   args.query = query.data();
   args.key = key.data();
@@ -112,6 +119,7 @@ void attention(const Matrix<const int8_t>& query, const Matrix<const int8_t>& ke
   args.output_multiplier = output_multiplier.data();
   args.output_exponent = output_exponent.data();
   args.zero_point = zero_point;
+  args.exponential = known(fixed::exp_polynomial(polynomial));
   args.output = output.data();
   args.output_stride = output.stride(0);
   Stream work = stream_of(query.device_id(), stream);
@@ -220,7 +228,8 @@ void emulate(int capability, const std::string& order) {
     if (order != names[i]) continue;
     emulator::machine().capability = capability;
     emulator::machine().order = known[i];
-    emulator::machine().shared_limit = (capability == 75 ? std::size_t{64} : std::size_t{99}) * 1024;
+    emulator::machine().shared_limit =
+        (capability == 75 ? std::size_t{64} : std::size_t{99}) * 1024;
     return;
   }
   throw Error("orders are ascending, descending and shuffled");
@@ -270,11 +279,12 @@ NB_MODULE(PYQRT_MODULE, module) {
              nb::arg("multiplier"), nb::arg("shift"), nb::arg("pre_shift"), nb::arg("epilogue"),
              nb::arg("zero_point"), nb::arg("gelu_multiplier").none(), nb::arg("gelu_shift"),
              nb::arg("residual").none(), nb::arg("residual_multiplier"), nb::arg("residual_shift"),
-             nb::arg("output"), nb::arg("tile"), nb::arg("stream"));
+             nb::arg("output"), nb::arg("tile"), nb::arg("stream"),
+             nb::arg("polynomial") = "minimax");
   module.def("attention", &attention, nb::arg("query"), nb::arg("key"), nb::arg("value"),
              nb::arg("offsets"), nb::arg("longest"), nb::arg("score_multiplier"),
              nb::arg("output_multiplier"), nb::arg("output_exponent"), nb::arg("zero_point"),
-             nb::arg("output"), nb::arg("stream"));
+             nb::arg("output"), nb::arg("stream"), nb::arg("polynomial") = "minimax");
   module.def("layernorm", &layernorm, nb::arg("input"), nb::arg("epsilon"), nb::arg("gain8").none(),
              nb::arg("bias8").none(), nb::arg("shift8"), nb::arg("output8").none(),
              nb::arg("gain16").none(), nb::arg("bias16").none(), nb::arg("shift16"),

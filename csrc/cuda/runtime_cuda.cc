@@ -141,6 +141,7 @@ void Stream::wait() {
 }
 
 std::unique_ptr<Recording> Stream::record(const std::function<void()>& work) {
+  use(state_->device.index);  // the thread may be another than that which made the stream
   check(cudaStreamBeginCapture(state_->stream, cudaStreamCaptureModeThreadLocal),
         "recording a graph");
   cudaGraph_t graph = nullptr;

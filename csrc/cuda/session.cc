@@ -53,8 +53,11 @@ struct Session::Inputs {
 };
 
 Session::Session(std::shared_ptr<const Plan> plan, std::shared_ptr<const Constants> constants,
-                 int device)
-    : plan_(std::move(plan)), constants_(std::move(constants)), stream_(device) {
+                 int device, int64_t pass_tokens)
+    : plan_(std::move(plan)),
+      constants_(std::move(constants)),
+      stream_(device),
+      pass_tokens_(pass_tokens) {
   views_.resize(plan_->program().buffers.size());
   Probe probe;
   const Batch batch;
@@ -86,7 +89,7 @@ void Session::run(const int32_t* ids, const int32_t* types, const int32_t* offse
   for (int64_t first = 0; first < sequences;) {
     int64_t last = first + 1;
     while (last < sequences && last - first < kPassSequences &&
-           offsets[last + 1] - offsets[first] <= kPassTokens) {
+           offsets[last + 1] - offsets[first] <= pass_tokens_) {
       ++last;
     }
     run_pass(ids, types, offsets + first, last - first, outputs, first);

@@ -45,8 +45,10 @@ class Session {
   static constexpr int64_t kPassTokens = 16384;
   static constexpr int64_t kPassSequences = 4096;
 
+  // pass_tokens: a pass ends before it has more, unless one sequence has.
   // Throws Error: no such device, an op the device does not have.
-  Session(std::shared_ptr<const Plan> plan, std::shared_ptr<const Constants> constants, int device);
+  Session(std::shared_ptr<const Plan> plan, std::shared_ptr<const Constants> constants, int device,
+          int64_t pass_tokens = kPassTokens);
 
   // As Session::run of plan/session.h; everything between ids and outputs stays on the device.
   void run(const int32_t* ids, const int32_t* types, const int32_t* offsets, int64_t sequences,
@@ -78,6 +80,7 @@ class Session {
   std::shared_ptr<const Plan> plan_;
   std::shared_ptr<const Constants> constants_;
   Stream stream_;
+  int64_t pass_tokens_;
   std::unique_ptr<PinnedMemory> staging_;  // the inputs of a pass on the host, and
   std::unique_ptr<Memory> inputs_;         // on the device
   std::unique_ptr<Memory> arena_;

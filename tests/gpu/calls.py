@@ -49,6 +49,7 @@ def linear(target: Target, case: dict[str, Any], tile: str = "any") -> Array:
         output,
         getattr(module.TileSize, tile),
         target.stream(),
+        case.get("polynomial", "minimax"),
     )
     return target.read(output)
 
@@ -67,6 +68,7 @@ def attention(target: Target, case: dict[str, Any], longest: int | None = None) 
         case["zero_point"],
         output,
         target.stream(),
+        case.get("polynomial", "minimax"),
     )
     return target.read(output)
 

@@ -37,6 +37,10 @@ def test_head_dims(target: Target, head_dim: int) -> None:
     check(target, make_case(4, [16], 1, head_dim, extreme=True))
 
 
+def test_the_polynomial_of_ibert(target: Target) -> None:
+    check(target, make_case(7, [140, 20], 2, 32) | {"polynomial": "ibert"})
+
+
 @pytest.mark.parametrize("lengths", [[5, 1, 17, 64], [0, 3, 0, 0, 130, 0], [1] * 20])
 def test_packed(target: Target, lengths: list[int]) -> None:
     check(target, make_case(5, lengths, 3, 16))

@@ -44,6 +44,12 @@ def test_extremes(target: Target, wide: bool) -> None:
         check(target, case, "medium" if k < 1000 else "small")
 
 
+@pytest.mark.parametrize("epilogue", ["gelu_s8", "gelu_s16"])
+def test_the_polynomial_of_ibert(target: Target, epilogue: str) -> None:
+    case = make_case(seeded(8), 40, 64, 64, epilogue, False) | {"polynomial": "ibert"}
+    check(target, case, "small")
+
+
 def test_rows_at_any_address(target: Target) -> None:
     for wide in (False, True):
         case = make_case(seeded(9), 19, 45, 21, "residual_s16", wide)

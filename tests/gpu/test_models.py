@@ -52,6 +52,16 @@ def test_recorded_work_serves_other_batches_of_its_shape(target: Target) -> None
         assert run(gpu, sequences) == run(cpu, sequences)
 
 
+@pytest.mark.parametrize("pass_tokens", [1, 8, 20])
+def test_a_batch_of_several_passes(target: Target, pass_tokens: int) -> None:
+    models, _ = target.modules()
+    program, tensors = tiny_program(0)
+    sequences = random_sequences(tiny_encoder("bert", 0), [3, 9, 2, 2, 7, 1], seed=3)
+    cpu = _runtime.Session(_runtime.Model(program.to_dict(), tensors), 1)
+    gpu = models.Session(models.Model(program.to_dict(), tensors), 0, pass_tokens)
+    assert run(gpu, sequences) == run(cpu, sequences)
+
+
 @pytest.mark.parametrize("task", ["EMBEDDING", "SEQUENCE", "TOKENS", "ANSWERS"])
 def test_every_kind_of_node_and_output(target: Target, tmp_path: Path, task: str) -> None:
     device = "cuda-emulator" if target.capability else "cuda"

@@ -194,7 +194,7 @@ PYQRT_DEVICE Planes to_planes(const Work<Tile>& work, const Scores& scores,
   Planes planes = {};
   for_each_live(live, member, [&](int tile, int e) {
     const auto below = static_cast<uint32_t>(maximum[e / 2] - scores.value[tile][e]);
-    const int32_t p = softmax_term(below, work.limit, work.multiplier);
+    const int32_t p = softmax_term(below, work.limit, work.multiplier, work.args->exponential);
     sum[e / 2] += p;
     const int byte = 2 * (tile % 2) + e % 2;
     planes.high[tile / 2][e / 2] |= static_cast<uint32_t>(p >> 7) << (8 * byte);
