@@ -56,7 +56,7 @@ def pyqrt_model(layers: int) -> Any:
     config |= {"num_attention_heads": 12, "intermediate_size": INNER, "max_position_embeddings": 512}
     encoder = Encoder(bert.configure(config, None)).eval()
     program, tensors = lower(encoder, plain_scales(encoder))
-    device = find_device("cuda", threads=None, isa=None)
+    device = find_device("cuda")
     return device.new_session(device.new_model(program.to_dict(), tensors))
 
 

@@ -107,7 +107,7 @@ def sanitizer(options: argparse.Namespace) -> str:
     if shutil.which("compute-sanitizer") is None:
         raise StepError("compute-sanitizer is not on PATH")
     chosen = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/gpu/test_models.py"]
-    chosen += ["-k", "GPU and (equal_the_reference or recorded)"]
+    chosen += ["-k", "GPU and (families_equal_the_reference or recorded)"]
     for tool in ("memcheck", "racecheck"):
         checker = ["compute-sanitizer", "--tool", tool, "--error-exitcode", "9"]
         command([*checker, *chosen], options.out / f"{tool}.log", PYQRT_REQUIRE_GPU="1")

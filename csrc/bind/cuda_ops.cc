@@ -104,7 +104,11 @@ void attention(const Matrix<const int8_t>& query, const Matrix<const int8_t>& ke
                int64_t longest, const Vector<const uint32_t>& score_multiplier,
                const Vector<const int32_t>& output_multiplier,
                const Vector<const int32_t>& output_exponent, int zero_point, Matrix<int8_t> output,
-               std::uintptr_t stream, const std::string& polynomial) {
+               std::uintptr_t stream, const std::string& polynomial, int64_t window,
+               const std::optional<Vector<const int32_t>>& relative_index,
+               const std::optional<Matrix<const int32_t>>& relative_bias,
+               const std::optional<Matrix<const int8_t>>& relative_key,
+               const std::optional<Matrix<const int8_t>>& relative_query) {
   AttentionArgs args;
   args.query = query.data();
   args.key = key.data();
@@ -120,6 +124,17 @@ void attention(const Matrix<const int8_t>& query, const Matrix<const int8_t>& ke
   args.output_exponent = output_exponent.data();
   args.zero_point = zero_point;
   args.exponential = known(fixed::exp_polynomial(polynomial));
+  args.window = window;
+  if (relative_index) {
+    args.relative_index = relative_index->data();
+    args.relative_reach = extent(*relative_index, 0) / 2;
+  }
+  if (relative_bias) {
+    args.relative_bias = relative_bias->data();
+    args.relative_rows = extent(*relative_bias, 1);
+  }
+  if (relative_key) args.relative_key = relative_key->data();
+  if (relative_query) args.relative_query = relative_query->data();
   args.output = output.data();
   args.output_stride = output.stride(0);
   Stream work = stream_of(query.device_id(), stream);
@@ -284,7 +299,11 @@ NB_MODULE(PYQRT_MODULE, module) {
   module.def("attention", &attention, nb::arg("query"), nb::arg("key"), nb::arg("value"),
              nb::arg("offsets"), nb::arg("longest"), nb::arg("score_multiplier"),
              nb::arg("output_multiplier"), nb::arg("output_exponent"), nb::arg("zero_point"),
-             nb::arg("output"), nb::arg("stream"), nb::arg("polynomial") = "minimax");
+             nb::arg("output"), nb::arg("stream"), nb::arg("polynomial") = "minimax",
+             nb::arg("window") = -1, nb::arg("relative_index").none() = nb::none(),
+             nb::arg("relative_bias").none() = nb::none(),
+             nb::arg("relative_key").none() = nb::none(),
+             nb::arg("relative_query").none() = nb::none());
   module.def("layernorm", &layernorm, nb::arg("input"), nb::arg("epsilon"), nb::arg("gain8").none(),
              nb::arg("bias8").none(), nb::arg("shift8"), nb::arg("output8").none(),
              nb::arg("gain16").none(), nb::arg("bias16").none(), nb::arg("shift16"),

@@ -27,6 +27,10 @@ void KernelExecutor::attention(const AttentionArgs& args) {
   there.score_multiplier = constants_.at(args.score_multiplier);
   there.output_multiplier = constants_.at(args.output_multiplier);
   there.output_exponent = constants_.at(args.output_exponent);
+  there.relative_index = constants_.at(args.relative_index);
+  there.relative_bias = constants_.at(args.relative_bias);
+  there.relative_key = constants_.at(args.relative_key);
+  there.relative_query = constants_.at(args.relative_query);
   launch_attention(there, batch_.sequences, batch_.max_length, stream_);
 }
 

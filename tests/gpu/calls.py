@@ -69,6 +69,11 @@ def attention(target: Target, case: dict[str, Any], longest: int | None = None) 
         output,
         target.stream(),
         case.get("polynomial", "minimax"),
+        -1 if case.get("window") is None else case["window"],
+        *(
+            target.place(case[name]) if name in case else None
+            for name in ("relative_index", "relative_bias", "relative_key", "relative_query")
+        ),
     )
     return target.read(output)
 

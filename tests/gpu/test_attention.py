@@ -7,7 +7,7 @@ import pytest
 from gpu import calls
 from gpu.targets import Target
 from ops.harness import difference
-from ops.test_attention import Case, make_case
+from ops.test_attention import Case, make_case, relative
 from pyqrt import ops
 
 
@@ -35,6 +35,19 @@ def test_rows_that_pass_by_twice(target: Target, length: int, head_dim: int) -> 
 def test_head_dims(target: Target, head_dim: int) -> None:
     check(target, make_case(4, [35], 2, head_dim))
     check(target, make_case(4, [16], 1, head_dim, extreme=True))
+
+
+@pytest.mark.parametrize("window", [0, 1, 16, 70])
+def test_windows(target: Target, window: int) -> None:
+    check(target, make_case(8, [77, 5], 2, 33) | {"window": window})
+    check(target, make_case(8, [520], 1, 16) | {"window": window})
+
+
+@pytest.mark.parametrize("terms", ["b", "k", "q", "bkq"])
+def test_relative_positions(target: Target, terms: str) -> None:
+    for length, window in ((40, None), (140, 9)):
+        case = relative(make_case(9, [length, 3], 2, 18), 2, 9, 5, terms)
+        check(target, case | ({} if window is None else {"window": window}))
 
 
 def test_the_polynomial_of_ibert(target: Target) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,10 @@ import pytest
 import pyqrt
 from gpu.targets import EMULATED, Target
 from pyqrt import ModelError, _runtime
+from pyqrt.nn import Encoder
+from pyqrt.quantize.api import quantize_encoder
+from pyqrt.runtime.format import ModelFile
+from pyqrt.runtime.model import Model
 from runtime import small_model
 from tiny_encoders import (
     mixed_lengths,
@@ -21,7 +26,9 @@ from tiny_encoders import (
     tiny_program,
 )
 
-NUMBERS = [number for name, number in tiny_configurations() if name == "bert"]
+
+def device_name(target: Target) -> str:
+    return "cuda-emulator" if target.capability else "cuda"
 
 
 def run(session: Any, sequences: list[Any]) -> list[bytes]:
@@ -29,15 +36,21 @@ def run(session: Any, sequences: list[Any]) -> list[bytes]:
     return [values.tobytes() for values in session.run(ids, offsets, types)]
 
 
-@pytest.mark.parametrize("number", NUMBERS)
-def test_models_equal_the_reference(target: Target, number: int) -> None:
-    models, _ = target.modules()
-    program, tensors = tiny_program(number)
-    encoder = tiny_encoder("bert", number)
-    sequences = random_sequences(encoder, mixed_lengths(encoder, 5), seed=4)
-    cpu = _runtime.Session(_runtime.Model(program.to_dict(), tensors, "reference"), 1)
-    gpu = models.Session(models.Model(program.to_dict(), tensors))
-    assert run(gpu, sequences) == run(cpu, sequences)
+@cache
+def quantized(name: str, number: int) -> tuple[Encoder, ModelFile]:
+    encoder = tiny_encoder(name, number)
+    return encoder, quantize_encoder(encoder, random_sequences(encoder, mixed_lengths(encoder, 8)))
+
+
+@pytest.mark.parametrize(("name", "number"), tiny_configurations())
+def test_families_equal_the_reference(target: Target, name: str, number: int) -> None:
+    encoder, file = quantized(name, number)
+    sequences = random_sequences(encoder, mixed_lengths(encoder, 4), seed=4)
+    batch = [s.ids for s in sequences], [s.types for s in sequences]
+    expected = Model(file, isa="reference").run(*batch).values
+    actual = Model(file, device=device_name(target)).run(*batch).values
+    for mine, theirs in zip(actual, expected, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
 
 
 def test_recorded_work_serves_other_batches_of_its_shape(target: Target) -> None:
@@ -64,7 +77,7 @@ def test_a_batch_of_several_passes(target: Target, pass_tokens: int) -> None:
 
 @pytest.mark.parametrize("task", ["EMBEDDING", "SEQUENCE", "TOKENS", "ANSWERS"])
 def test_every_kind_of_node_and_output(target: Target, tmp_path: Path, task: str) -> None:
-    device = "cuda-emulator" if target.capability else "cuda"
+    device = device_name(target)
     path = small_model.save(tmp_path / "model.qrt", getattr(small_model, task))
     on_cpu, on_gpu = pyqrt.load(path), pyqrt.load(path, device=device)
     sequences = [[2, 4, 3], [2, 9, 8, 7, 3], [5], list(range(14))]

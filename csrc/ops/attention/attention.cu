@@ -174,25 +174,53 @@ PYQRT_DEVICE void score(const Work<Tile>& work, Scores& scores, int first_key, i
   }
 }
 
-// Calls body(tile, e) for every score of the lane whose key is below `live`.
+// Where a lane's scores lie in the sequence.
+struct Place {
+  int query;      // of its row e / 2 = 0; the other is 8 further
+  int first_key;  // of the warp, in this chunk
+  int member;
+  int n;
+  int64_t window;
+
+  PYQRT_MEMBER int query_of(int e) const { return query + e / 2 * 8; }
+  PYQRT_MEMBER int key_at(int tile, int e) const { return first_key + key_of(tile, e, member); }
+};
+
+// Calls body(tile, e) for every score of the lane whose key its query sees.
 template <class Body>
-PYQRT_DEVICE void for_each_live(int live, int member, const Body& body) {
+PYQRT_DEVICE void for_each_seen(const Place& place, const Body& body) {
   PYQRT_UNROLL
   for (int tile = 0; tile < 2 * kWarpGroups; ++tile) {
     PYQRT_UNROLL
     for (int e = 0; e < 4; ++e) {
-      if (key_of(tile, e, member) < live) body(tile, e);
+      const int key = place.key_at(tile, e);
+      const Range seen = attention_seen(place.window, place.query_of(e), place.n);
+      if (key >= seen.begin && key < seen.end) body(tile, e);
     }
   }
+}
+
+// Adds the terms that depend on distances, one score at a time: exact, not fast.
+template <class Tile>
+PYQRT_DEVICE void add_relative(const Work<Tile>& work, Scores& scores, const Place& place,
+                               int64_t head) {
+  const AttentionArgs& args = *work.args;
+  for_each_seen(place, [&](int tile, int e) {
+    const int query = place.query_of(e);
+    const int key = place.key_at(tile, e);
+    if (query >= place.n) return;
+    scores.value[tile][e] += attention_relative(
+        args, head, args.query + (work.first + query) * args.query_stride + work.column,
+        args.key + (work.first + key) * args.key_stride + work.column, query - key);
+  });
 }
 
 // The probabilities of scores below their rows' maxima, added to the rows' sums.
 template <class Tile>
 PYQRT_DEVICE Planes to_planes(const Work<Tile>& work, const Scores& scores,
-                              const int32_t (&maximum)[2], int live, int member,
-                              int32_t (&sum)[2]) {
+                              const int32_t (&maximum)[2], const Place& place, int32_t (&sum)[2]) {
   Planes planes = {};
-  for_each_live(live, member, [&](int tile, int e) {
+  for_each_seen(place, [&](int tile, int e) {
     const auto below = static_cast<uint32_t>(maximum[e / 2] - scores.value[tile][e]);
     const int32_t p = softmax_term(below, work.limit, work.multiplier, work.args->exponential);
     sum[e / 2] += p;
@@ -304,10 +332,18 @@ PYQRT_GLOBAL void PYQRT_BOUNDS(Tile::kThreads, 1) attention_kernel(AttentionArgs
   }
 
   Scores scores;
+  const auto place_of = [&](int key) {
+    return Place{work.query + warp_query * 16 + lane.group, key + warp_key * kWarpKeys, lane.member,
+                 work.n, args.window};
+  };
+  const auto compute_scores = [&](int key) {
+    score(work, scores, key, warp_query, warp_key);
+    if (args.relative_index != nullptr) add_relative(work, scores, place_of(key), head);
+  };
   int32_t maximum[2] = {INT32_MIN, INT32_MIN};
   for (int key = 0; key < work.n; key += Tile::kKeys) {
-    score(work, scores, key, warp_query, warp_key);
-    for_each_live(work.n - key - warp_key * kWarpKeys, lane.member, [&](int tile, int e) {
+    compute_scores(key);
+    for_each_seen(place_of(key), [&](int tile, int e) {
       const int32_t value = scores.value[tile][e];
       if (value > maximum[e / 2]) maximum[e / 2] = value;
     });
@@ -329,11 +365,10 @@ PYQRT_GLOBAL void PYQRT_BOUNDS(Tile::kThreads, 1) attention_kernel(AttentionArgs
   for (int64_t column = 0; column < args.head_dim; column += Tile::kColumns) {
     Mixed<Tile> mixed = {};
     for (int key = 0; key < work.n; key += Tile::kKeys) {
-      if (!resident) score(work, scores, key, warp_query, warp_key);
+      if (!resident) compute_scores(key);
       if (!resident || column == 0) {
         int32_t part[2] = {};
-        planes = to_planes(work, scores, maximum, work.n - key - warp_key * kWarpKeys, lane.member,
-                           part);
+        planes = to_planes(work, scores, maximum, place_of(key), part);
         if (column == 0) {
           sum[0] += part[0];
           sum[1] += part[1];
@@ -356,6 +391,8 @@ PYQRT_GLOBAL void PYQRT_BOUNDS(Tile::kThreads, 1) attention_kernel(AttentionArgs
           sync_block();
           sum[half] = *of_row;
         }
+        // Rows beyond the sequence may see no key under a window; they are not stored.
+        if (sum[half] == 0) sum[half] = 1;
         scale[half] =
             row_scale(sum[half], args.output_multiplier[head], args.output_exponent[head]);
       }

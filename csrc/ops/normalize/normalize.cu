@@ -15,7 +15,7 @@ PYQRT_GLOBAL void normalize_kernel(RowArguments<NormalizeArgs> arguments) {
     squares = reduce_sum<kWarp>(squares);
     const NormalizeRow normal = normalize_row(static_cast<uint64_t>(squares));
     for (int64_t c = lane; c < args.width; c += kWarp) {
-      output[c] = normalize_value(normal, input[c]);
+      output[c] = normalize_value(input[c], normal);
     }
   });
 }
