@@ -12,6 +12,7 @@
 #define PYQRT_GLOBAL static __global__
 #define PYQRT_BOUNDS(threads, blocks) __launch_bounds__(threads, blocks)
 #define PYQRT_DEVICE static __device__ __forceinline__
+#define PYQRT_NOINLINE static __device__ __noinline__
 #define PYQRT_MEMBER __device__ __forceinline__
 #define PYQRT_UNROLL _Pragma("unroll")
 #include "cuda/machine_device.h"
@@ -19,6 +20,7 @@
 #define PYQRT_GLOBAL static
 #define PYQRT_BOUNDS(threads, blocks)
 #define PYQRT_DEVICE static inline
+#define PYQRT_NOINLINE static
 #define PYQRT_MEMBER inline
 #define PYQRT_UNROLL
 #include "cuda/emulator/machine_emulator.h"

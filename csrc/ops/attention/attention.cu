@@ -22,8 +22,9 @@ constexpr int kWarpKeys = 128;
 constexpr int kGroupKeys = 16;  // keys of two mma of the first product: one A word of the second
 constexpr int kWarpGroups = kWarpKeys / kGroupKeys;
 
-template <int kColumns_, int kWarpsQ_, int kWarpsK_>
+template <int kColumns_, int kWarpsQ_, int kWarpsK_, bool kRelative_ = false>
 struct Tile {
+  static constexpr bool kRelative = kRelative_;  // one score at a time: exact, not fast
   static constexpr int kColumns = kColumns_;
   static constexpr int kWarpsQ = kWarpsQ_;
   static constexpr int kWarpsK = kWarpsK_;
@@ -174,53 +175,51 @@ PYQRT_DEVICE void score(const Work<Tile>& work, Scores& scores, int first_key, i
   }
 }
 
-// Where a lane's scores lie in the sequence.
-struct Place {
-  int query;      // of its row e / 2 = 0; the other is 8 further
-  int first_key;  // of the warp, in this chunk
-  int member;
-  int n;
-  int64_t window;
-
-  PYQRT_MEMBER int query_of(int e) const { return query + e / 2 * 8; }
-  PYQRT_MEMBER int key_at(int tile, int e) const { return first_key + key_of(tile, e, member); }
+// What a lane's two rows of a tile see of the sequence's keys.
+struct Seen {
+  int begin[2];
+  int end[2];
 };
+PYQRT_DEVICE Seen keys_seen(int64_t window, int query, int n) {
+  Seen seen = {};
+  PYQRT_UNROLL
+  for (int half = 0; half < 2; ++half) {
+    const Range keys = attention_seen(window, query + 8 * half, n);
+    seen.begin[half] = static_cast<int>(keys.begin);
+    seen.end[half] = static_cast<int>(keys.end);
+  }
+  return seen;
+}
 
-// Calls body(tile, e) for every score of the lane whose key its query sees.
+// Calls body(tile, e, key) for every score of the lane whose key its query sees. `first` is the
+// lane's first key.
 template <class Body>
-PYQRT_DEVICE void for_each_seen(const Place& place, const Body& body) {
+PYQRT_DEVICE void for_each_seen(const Seen& seen, int first, const Body& body) {
   PYQRT_UNROLL
   for (int tile = 0; tile < 2 * kWarpGroups; ++tile) {
     PYQRT_UNROLL
     for (int e = 0; e < 4; ++e) {
-      const int key = place.key_at(tile, e);
-      const Range seen = attention_seen(place.window, place.query_of(e), place.n);
-      if (key >= seen.begin && key < seen.end) body(tile, e);
+      const int key = first + key_of(tile, e, 0);
+      if (key >= seen.begin[e / 2] && key < seen.end[e / 2]) body(tile, e, key);
     }
   }
 }
 
-// Adds the terms that depend on distances, one score at a time: exact, not fast.
-template <class Tile>
-PYQRT_DEVICE void add_relative(const Work<Tile>& work, Scores& scores, const Place& place,
-                               int64_t head) {
-  const AttentionArgs& args = *work.args;
-  for_each_seen(place, [&](int tile, int e) {
-    const int query = place.query_of(e);
-    const int key = place.key_at(tile, e);
-    if (query >= place.n) return;
-    scores.value[tile][e] += attention_relative(
-        args, head, args.query + (work.first + query) * args.query_stride + work.column,
-        args.key + (work.first + key) * args.key_stride + work.column, query - key);
-  });
+// Not inline: there is one call for every score of a lane.
+PYQRT_NOINLINE int32_t relative_term(const AttentionArgs& args, int64_t head, int64_t query,
+                                     int64_t key) {
+  const int64_t column = head * args.head_dim;
+  return attention_relative(args, head, args.query + query * args.query_stride + column,
+                            args.key + key * args.key_stride + column, query - key);
 }
 
 // The probabilities of scores below their rows' maxima, added to the rows' sums.
 template <class Tile>
 PYQRT_DEVICE Planes to_planes(const Work<Tile>& work, const Scores& scores,
-                              const int32_t (&maximum)[2], const Place& place, int32_t (&sum)[2]) {
+                              const int32_t (&maximum)[2], const Seen& seen, int first,
+                              int32_t (&sum)[2]) {
   Planes planes = {};
-  for_each_seen(place, [&](int tile, int e) {
+  for_each_seen(seen, first, [&](int tile, int e, int) {
     const auto below = static_cast<uint32_t>(maximum[e / 2] - scores.value[tile][e]);
     const int32_t p = softmax_term(below, work.limit, work.multiplier, work.args->exponential);
     sum[e / 2] += p;
@@ -332,18 +331,23 @@ PYQRT_GLOBAL void PYQRT_BOUNDS(Tile::kThreads, 1) attention_kernel(AttentionArgs
   }
 
   Scores scores;
-  const auto place_of = [&](int key) {
-    return Place{work.query + warp_query * 16 + lane.group, key + warp_key * kWarpKeys, lane.member,
-                 work.n, args.window};
-  };
-  const auto compute_scores = [&](int key) {
-    score(work, scores, key, warp_query, warp_key);
-    if (args.relative_index != nullptr) add_relative(work, scores, place_of(key), head);
+  const int query = work.query + warp_query * 16 + lane.group;
+  const Seen seen = keys_seen(args.window, query, work.n);
+  const int lane_key = warp_key * kWarpKeys + 4 * lane.member;  // of a chunk
+  const auto compute_scores = [&](int chunk) {
+    score(work, scores, chunk, warp_query, warp_key);
+    if constexpr (Tile::kRelative) {
+      for_each_seen(seen, chunk + lane_key, [&](int tile, int e, int key) {
+        const int own = query + e / 2 * 8;
+        if (own >= work.n) return;
+        scores.value[tile][e] += relative_term(args, head, work.first + own, work.first + key);
+      });
+    }
   };
   int32_t maximum[2] = {INT32_MIN, INT32_MIN};
   for (int key = 0; key < work.n; key += Tile::kKeys) {
     compute_scores(key);
-    for_each_seen(place_of(key), [&](int tile, int e) {
+    for_each_seen(seen, key + lane_key, [&](int tile, int e, int) {
       const int32_t value = scores.value[tile][e];
       if (value > maximum[e / 2]) maximum[e / 2] = value;
     });
@@ -368,7 +372,7 @@ PYQRT_GLOBAL void PYQRT_BOUNDS(Tile::kThreads, 1) attention_kernel(AttentionArgs
       if (!resident) compute_scores(key);
       if (!resident || column == 0) {
         int32_t part[2] = {};
-        planes = to_planes(work, scores, maximum, place_of(key), part);
+        planes = to_planes(work, scores, maximum, seen, key + lane_key, part);
         if (column == 0) {
           sum[0] += part[0];
           sum[1] += part[1];
@@ -416,7 +420,9 @@ void launch_tile(AttentionArgs args, int64_t sequences, int64_t max_length, Stre
 template <int kColumns>
 void launch_columns(const AttentionArgs& args, int64_t sequences, int64_t max_length,
                     Stream& stream) {
-  if (max_length <= kWarpKeys) {
+  if (args.relative_index != nullptr) {
+    launch_tile<Tile<kColumns, 2, 4, true>>(args, sequences, max_length, stream);
+  } else if (max_length <= kWarpKeys) {
     launch_tile<Tile<kColumns, 4, 1>>(args, sequences, max_length, stream);
   } else if (max_length <= 2 * kWarpKeys) {
     launch_tile<Tile<kColumns, 4, 2>>(args, sequences, max_length, stream);
