@@ -6,8 +6,10 @@ find_package(Threads REQUIRED)
 add_library(pyqrt_options INTERFACE)
 target_include_directories(pyqrt_options INTERFACE ${CMAKE_CURRENT_LIST_DIR})
 target_compile_options(
-  pyqrt_options INTERFACE -Wall -Wextra -Wshadow $<$<BOOL:${PYQRT_WERROR}>:-Werror>
-                          -ffp-contract=off)
+  pyqrt_options
+  INTERFACE
+    $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wshadow $<$<BOOL:${PYQRT_WERROR}>:-Werror>
+    -ffp-contract=off>)
 
 # Variants by the suffix of their files: csrc/ops/<op>/<op>_<suffix>.cc. The only place that maps
 # an instruction set to compiler flags.

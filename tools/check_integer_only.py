@@ -5,7 +5,8 @@
     python tools/check_integer_only.py BUILD_FOLDER       kernel objects under that folder
     python tools/check_integer_only.py FILE.o [FILE ...]  every function of these files
 
-The kernel objects of a build are those of csrc/fixed, csrc/ops and csrc/plan. Arithmetic,
+The kernel objects of a build are those of csrc/fixed, csrc/ops and csrc/plan, and those of CUDA where
+it was built: of these the code for GPUs is read, as gpu_code.py tells. Arithmetic,
 comparison and conversion of floating-point numbers, x87 included, are forbidden; moves, bitwise
 logic and shuffles of registers are not, whatever type their mnemonic is named after. Exit status:
 0 none found, 1 some found (each is listed), 2 nothing could be checked.
@@ -24,6 +25,8 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import gpu_code
 
 KERNEL_FOLDERS = ("csrc/fixed/", "csrc/ops/", "csrc/plan/")
 
@@ -117,6 +120,8 @@ def findings(path: Path, objdump: str) -> tuple[list[Finding], int]:
 
     Raises RuntimeError when it cannot be read or is for an architecture without a list.
     """
+    if gpu_code.is_gpu_object(path):
+        return gpu_findings(path)
     code = disassemble(path, objdump)
     is_float = CLASSIFIERS.get(code.architecture)
     if is_float is None:
@@ -131,19 +136,40 @@ def findings(path: Path, objdump: str) -> tuple[list[Finding], int]:
     return found, len(code.instructions)
 
 
+def gpu_findings(path: Path) -> tuple[list[Finding], int]:
+    """The same of the code for GPUs that `path` carries."""
+    cuobjdump = gpu_code.find_cuobjdump()
+    is_float = gpu_code.sass_is_float if cuobjdump else gpu_code.ptx_is_float
+    code = list(gpu_code.sass(path, cuobjdump) if cuobjdump else gpu_code.ptx(path))
+    if not code:
+        raise RuntimeError(f"{path}: no instructions for GPUs found")
+    found = [Finding(path, symbol, instruction) for symbol, instruction in code if is_float(instruction)]
+    return found, len(code)
+
+
 def kernel_objects(build: Path) -> list[Path]:
     """The objects under `build` that were compiled from the kernels and what runs them."""
     return sorted(
         path
         for path in build.rglob("*.o")
-        if any(f"/{folder}" in path.as_posix() for folder in KERNEL_FOLDERS)
+        if any(f"/{folder}" in path.as_posix() for folder in KERNEL_FOLDERS) or is_cuda_object(path)
     )
 
 
+def is_cuda_object(path: Path) -> bool:
+    """Whether nvcc made the object: CMake puts what comes from outside of a folder under `__`."""
+    return "pyqrt_cuda.dir/" in path.as_posix() and path.name.endswith(".cu.o")
+
+
 def uncompiled_sources(root: Path, objects: Iterable[Path]) -> list[str]:
-    """Reference kernels of the source tree that have no object: a check of too little must fail."""
+    """Reference kernels, and in a CUDA build its kernels, that have no object: too little must fail."""
     present = {path.name.removesuffix(".o") for path in objects}
-    return sorted(p.name for p in root.glob("csrc/ops/*/*_ref.cc") if p.name not in present)
+    expected = [p.name for p in root.glob("csrc/ops/*/*_ref.cc")]
+    if any(is_cuda_object(path) for path in objects):
+        present -= {name for name in present if name.endswith(".cu")}
+        present |= {path.name.removesuffix(".o") for path in objects if is_cuda_object(path)}
+        expected += [p.name for p in root.glob("csrc/ops/*/*.cu")]
+    return sorted(name for name in expected if name not in present)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -185,6 +211,9 @@ def main(arguments: list[str] | None = None) -> int:
     for finding in found:
         print(f"{finding.file}: {finding.symbol}: {finding.instruction}")
     print(f"{len(files)} files, {total} instructions, {len(found)} of them floating-point")
+    if gpu_files := sum(gpu_code.is_gpu_object(path) for path in files):
+        read = "machine code" if gpu_code.find_cuobjdump() else "PTX only: no cuobjdump here"
+        print(f"of these {gpu_files} for GPUs ({read})")
     return 1 if found else 0
 
 

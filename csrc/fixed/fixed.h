@@ -1,11 +1,16 @@
 // THE arithmetic. Every rounding in pyqrt is one of the functions below; fixed_<isa>.h hold the
 // same functions under the same names for vectors, equal bit for bit. README.md derives them.
 //
+// Everything is constexpr, which is also what lets CUDA kernels call it: the arithmetic of every
+// backend is this text.
+//
 // Notation: Qm.n is an integer whose unit is 2^-n. `>>` on signed values is an arithmetic shift.
 #pragma once
 
 #include <cstdint>
 #include <string_view>
+
+#include "fixed/divide.h"
 
 namespace pyqrt::fixed {
 
@@ -14,23 +19,23 @@ namespace pyqrt::fixed {
 inline constexpr int32_t kMaxS8 = 127;
 inline constexpr int32_t kMaxS16 = 32767;
 
-inline int32_t clamp(int32_t value, int32_t low, int32_t high) {
+constexpr int32_t clamp(int32_t value, int32_t low, int32_t high) {
   return value < low ? low : value > high ? high : value;
 }
-inline int32_t sat8(int32_t value) {
+constexpr int32_t sat8(int32_t value) {
   return clamp(value, -kMaxS8, kMaxS8);
 }
-inline int32_t sat16(int32_t value) {
+constexpr int32_t sat16(int32_t value) {
   return clamp(value, -kMaxS16, kMaxS16);
 }
 
 // Rounding shift right: (v + 2^(s-1)) >> s, ties towards +infinity. s <= 0 shifts left.
 // Requires: the shifted or rounded value fits the type.
-inline int32_t rshr(int32_t value, int shift) {
+constexpr int32_t rshr(int32_t value, int shift) {
   if (shift <= 0) return static_cast<int32_t>(static_cast<uint32_t>(value) << -shift);
   return (value + (int32_t{1} << (shift - 1))) >> shift;
 }
-inline int64_t rshr64(int64_t value, int shift) {
+constexpr int64_t rshr64(int64_t value, int shift) {
   if (shift <= 0) return static_cast<int64_t>(static_cast<uint64_t>(value) << -shift);
   return (value + (int64_t{1} << (shift - 1))) >> shift;
 }
@@ -43,12 +48,12 @@ inline int64_t rshr64(int64_t value, int shift) {
 // constant 2^(shift+l-1) is a multiple of 2^32.
 inline constexpr int kMinShift = 26;
 inline constexpr int kMaxShift = 62;
-inline int32_t requantize(int32_t acc, int32_t multiplier, int shift) {
+constexpr int32_t requantize(int32_t acc, int32_t multiplier, int shift) {
   return static_cast<int32_t>(rshr64(int64_t{acc} * multiplier, shift));
 }
 
 // mulr: (a * b + 2^14) >> 15 on int16 (pmulhrsw = SQRDMULH). Never both -32768.
-inline int32_t mulr(int32_t a, int32_t b) {
+constexpr int32_t mulr(int32_t a, int32_t b) {
   return (a * b + (1 << 14)) >> 15;
 }
 
@@ -61,7 +66,7 @@ struct ExpPolynomial {
 };
 inline constexpr ExpPolynomial kExpMinimax{-1300, 7572, -22655, 32764};
 inline constexpr ExpPolynomial kExpIbert{0, 5644, -22034, 32764};
-inline int32_t exp2_neg(uint32_t u, const ExpPolynomial& c) {
+constexpr int32_t exp2_neg(uint32_t u, const ExpPolynomial& c) {
   const int32_t whole = static_cast<int32_t>(u >> 12);
   const int32_t fraction = static_cast<int32_t>(u & 4095) << 3;
   int32_t y = mulr(fraction, c.c3) + c.c2;
@@ -80,7 +85,7 @@ struct GeluPolynomial {
 };
 inline constexpr GeluPolynomial kGeluMinimax{-10649, 23499, -17397, 4338, 3328};
 inline constexpr GeluPolynomial kGeluIbert{0, 9463, -11837, 3702, 2562};
-inline int32_t gelu(int32_t z, const GeluPolynomial& c) {
+constexpr int32_t gelu(int32_t z, const GeluPolynomial& c) {
   const int32_t magnitude = z < 0 ? -z : z;
   const int32_t v = (magnitude < c.end ? magnitude : c.end) << 3;
   int32_t y = c.c4;
@@ -101,15 +106,19 @@ inline const GeluPolynomial* gelu_polynomial(std::string_view name) {
 }
 
 // Number of bits of a non-negative integer; bit_length(0) = 0.
-inline int bit_length(uint64_t value) {
+constexpr int bit_length(uint64_t value) {
+#ifdef __CUDA_ARCH__
+  return 64 - __clzll(static_cast<int64_t>(value));  // 64 zeros lead 0
+#else
   return value == 0 ? 0 : 64 - __builtin_clzll(value);
+#endif
 }
 
 // floor(sqrt(value)), exact, value < 2^62. Newton's iteration with integer division. Whatever
 // positive number it starts from, one step leads to the root or above it (the mean of x and v / x
 // is at least sqrt(v)), and from above every step goes down. It ends at the first x with x^2 <= v,
 // which is the root; how close the start is decides only how soon (README.md, section 7).
-inline uint64_t isqrt(uint64_t value) {
+constexpr uint64_t isqrt(uint64_t value) {
   if (value == 0) return 0;
   // value = m * 2^(2h - 2) with m in [1, 4), t = m * 2^29, and a parabola within 0.6 % of sqrt(m).
   const int h = (bit_length(value) + 1) / 2;
@@ -118,18 +127,20 @@ inline uint64_t isqrt(uint64_t value) {
   const uint64_t start = 556793784 + ((t * slope) >> 29);
   uint64_t root = (start >> (31 - h)) + 1;
   do {
-    root = (root + value / root) >> 1;
+    root = (root + divide(value, static_cast<uint32_t>(root))) >> 1;
   } while (root * root > value);
   return root;
 }
 
-// floor(a / b) for b > 0.
-inline int64_t floor_div(int64_t a, int64_t b) {
-  return a >= 0 ? a / b : -((-a + b - 1) / b);
+// floor(a / b), b in [1, 2^32).
+constexpr int64_t floor_div(int64_t a, int64_t b) {
+  const auto divisor = static_cast<uint32_t>(b);
+  return a >= 0 ? static_cast<int64_t>(divide(static_cast<uint64_t>(a), divisor))
+                : -static_cast<int64_t>(divide(static_cast<uint64_t>(-a + b - 1), divisor));
 }
 
 // Rounded mean of `count` values with sum `sum`, ties towards +infinity.
-inline int64_t rounded_mean(int64_t sum, int64_t count) {
+constexpr int64_t rounded_mean(int64_t sum, int64_t count) {
   return floor_div(2 * sum + count, 2 * count);
 }
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/cpu_features.h"
+#include "plan/executor.h"
 #include "plan/program.h"
 
 namespace pyqrt {
@@ -76,6 +77,8 @@ class Node {
   // Runs some items, and of these some columns. Neither throws nor allocates; safe to call from
   // many threads at once for different items or columns.
   virtual void run(const Context& context, Range items, Range columns, int worker) const = 0;
+  // Runs all of it by `executor`. Throws Error, as does every node that does not say how.
+  virtual void run_on(Executor& executor, const Context& context) const;
   // Scratch memory one worker needs when no sequence is longer than max_length.
   virtual std::size_t scratch_bytes(int64_t max_length) const;
   // Reads every constant and throws Error where one breaks the op's contract.

@@ -39,6 +39,10 @@ int64_t Node::count(const Batch& batch) const {
   return items() == Items::kTokens ? batch.tokens : batch.sequences;
 }
 
+void Node::run_on(Executor&, const Context&) const {
+  throw Error("the operation runs on the CPU only; use device='cpu'");
+}
+
 std::size_t Node::scratch_bytes(int64_t) const {
   return 0;
 }

@@ -3,15 +3,9 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "plan/batch_checks.h"
+
 namespace pyqrt {
-namespace {
-
-// What `load` and `run` say of a sequence the model cannot take.
-std::string sequence_text(int64_t sequence) {
-  return "sequence " + std::to_string(sequence);
-}
-
-}  // namespace
 
 void Session::FreeAligned::operator()(std::byte* memory) const {
   std::free(memory);
@@ -39,51 +33,12 @@ void Session::reserve(std::size_t bytes) {
   capacity_ = bytes;
 }
 
-void Session::check_offsets(const int32_t* offsets, int64_t sequences, int64_t tokens) const {
-  if (offsets[0] != 0 || offsets[sequences] != tokens) {
-    throw Error("offsets must run from 0 to the number of ids, " + std::to_string(tokens) +
-                ", not from " + std::to_string(offsets[0]) + " to " +
-                std::to_string(offsets[sequences]));
-  }
-  const int64_t longest = plan_->program().limits.max_length;
-  for (int64_t s = 0; s < sequences; ++s) {
-    const int64_t length = int64_t{offsets[s + 1]} - offsets[s];
-    if (length < 1) {
-      throw Error(sequence_text(s) + " has " + std::to_string(length) +
-                  " tokens; a sequence needs at least 1");
-    }
-    if (length > longest) {
-      throw Error(sequence_text(s) + " has " + std::to_string(length) +
-                  " tokens; the model takes at most " + std::to_string(longest) +
-                  ": shorten or truncate it");
-    }
-  }
-}
-
-void Session::check_tokens(const int32_t* ids, const int32_t* types, const int32_t* offsets,
-                           int64_t sequences) const {
-  const Limits& limits = plan_->program().limits;
-  for (int64_t s = 0; s < sequences; ++s) {
-    for (int64_t t = offsets[s]; t < offsets[s + 1]; ++t) {
-      if (ids[t] < 0 || ids[t] >= limits.vocab_size) {
-        throw Error(sequence_text(s) + " holds token id " + std::to_string(ids[t]) +
-                    " at position " + std::to_string(t - offsets[s]) +
-                    "; the vocabulary has ids 0 to " + std::to_string(limits.vocab_size - 1));
-      }
-      if (types != nullptr && (types[t] < 0 || types[t] >= limits.type_vocab_size)) {
-        throw Error(sequence_text(s) + " holds token type " + std::to_string(types[t]) +
-                    " at position " + std::to_string(t - offsets[s]) +
-                    "; the model has types 0 to " + std::to_string(limits.type_vocab_size - 1));
-      }
-    }
-  }
-}
-
 void Session::run(const int32_t* ids, const int32_t* types, const int32_t* offsets,
                   int64_t sequences, void* const* outputs) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  check_offsets(offsets, sequences, offsets[sequences]);
-  check_tokens(ids, types, offsets, sequences);
+  const Limits& limits = plan_->program().limits;
+  check_offsets(limits, offsets, sequences, offsets[sequences]);
+  check_tokens(limits, ids, types, offsets, sequences);
   const Call call{ids, types, offsets, outputs};
   if (parallel_ == Parallel::kRows) {
     run_rows(call, sequences);

@@ -30,9 +30,6 @@ class Session {
   void run(const int32_t* ids, const int32_t* types, const int32_t* offsets, int64_t sequences,
            void* const* outputs);
 
-  // Checks a batch as run does: offsets first, which say how many ids there are. Throws Error.
-  void check_offsets(const int32_t* offsets, int64_t sequences, int64_t tokens) const;
-
   int threads() const { return pool_.threads(); }
   std::size_t arena_bytes() const { return capacity_; }
   const Plan& plan() const { return *plan_; }
@@ -42,8 +39,6 @@ class Session {
     void operator()(std::byte* memory) const;
   };
 
-  void check_tokens(const int32_t* ids, const int32_t* types, const int32_t* offsets,
-                    int64_t sequences) const;
   void run_rows(const Call& call, int64_t sequences);
   void run_texts(const Call& call, int64_t sequences);
   // Makes the arena at least this large.

@@ -48,6 +48,7 @@ def examine() -> dict[str, Any]:
         "variants": variants,
         "forced": forced,
         "error": error,
+        **_gpus(),
         "threads": _runtime.available_cpus(),
         "cpus": os.cpu_count(),
         "platform": platform.platform(),
@@ -55,6 +56,16 @@ def examine() -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {package: _version(package) for package in PACKAGES},
     }
+
+
+def _gpus() -> dict[str, Any]:
+    """The GPUs that can be used, and why there are none."""
+    from pyqrt.runtime.devices import gpus
+
+    try:
+        return {"gpus": gpus(), "no_gpu": None}
+    except ModelError as problem:
+        return {"gpus": [], "no_gpu": str(problem)}
 
 
 def _version(package: str) -> str | None:
@@ -80,6 +91,7 @@ def _print_tables(findings: dict[str, Any]) -> None:
         "machine",
         {
             VARIABLE: findings["forced"] or "not set; set it to a supported name to force that one",
+            "GPUs": ", ".join(gpu["name"] for gpu in findings["gpus"]) or findings["no_gpu"] or "none",
             "threads": f"{findings['threads']} by default, of {findings['cpus']} CPUs",
             "platform": findings["platform"],
             "python": findings["python"],

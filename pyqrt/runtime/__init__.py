@@ -1,6 +1,7 @@
 """Runs model files: reads and checks them, tokenizes, executes, interprets. Needs no torch."""
 
-from pyqrt.runtime.model import IntegerOutput, Model, Parallel, load
+from pyqrt.runtime.devices import Parallel
+from pyqrt.runtime.model import IntegerOutput, Model, load
 from pyqrt.runtime.tasks import Answer, Classification, Entity, Task, Word, entities
 
 __all__ = [

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from itertools import pairwise
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,12 +18,11 @@ from pyqrt import _runtime
 from pyqrt.errors import ModelError
 from pyqrt.program import Limits, Program
 from pyqrt.runtime import format as model_format
+from pyqrt.runtime.devices import Parallel, find_device
 from pyqrt.runtime.tasks import Integers, Result, Task
 from pyqrt.runtime.texts import DEFAULT_STRIDE, decode_outputs, encode_texts
 from pyqrt.runtime.tokenization import Tokenizer
 from pyqrt.runtime.verification import Verification
-
-Parallel = Literal["rows", "texts"]
 
 MAX_BATCH_TOKENS = (1 << 31) - 1  # offsets are int32
 
@@ -41,6 +40,7 @@ class IntegerOutput(NamedTuple):
 def load(
     path: str | os.PathLike[str],
     *,
+    device: str = "cpu",
     threads: int | None = None,
     parallel: Parallel = "rows",
     isa: str | None = None,
@@ -48,10 +48,11 @@ def load(
 ) -> Model:
     """Load a model file made by `pyqrt quantize`.
 
-    threads: for each call; None: the CPUs this process may use, by affinity and cgroup quota.
-    parallel: what the threads of a call share out. "rows": each text, so that one text uses them all.
-        "texts": whole texts; each is run by one thread alone, waiting for no other. Results are equal.
-    isa: the instruction set, one that `pyqrt doctor` lists as supported; None: that of the environment
+    device: "cpu"; "cuda" or "cuda:N", a GPU of compute capability 7.5 or later. Results are equal on all.
+    threads: of the CPU, for each call; None: the CPUs this process may use, by affinity and cgroup quota.
+    parallel: what the CPU's threads share out in a call. "rows": each text, so that one text uses them
+        all. "texts": whole texts; each is run by one thread alone, waiting for no other. Results are equal.
+    isa: the CPU's instruction set, one that `pyqrt doctor` lists as supported; None: that of the environment
         variable PYQRT_FORCE_ISA, else the best supported one. Results are equal on all.
     verify: check the bytes of weights and embedding tables too. That reads all of the file, so threads
         do it while `load` returns; the first run waits for them, and raises ModelError if the file
@@ -59,9 +60,12 @@ def load(
         not an error. All else is checked before `load` returns, with or without it.
 
     The file stays mapped: replace it by renaming a new one over it, never by writing into it.
-    Raises ModelError if the file is not a sound model or an argument is out of range.
+    Raises ModelError if the file is not a sound model, an argument is out of range, or the device is
+    not there.
     """
-    return Model(model_format.read(path), threads=threads, parallel=parallel, isa=isa, verify=verify)
+    return Model(
+        model_format.read(path), device=device, threads=threads, parallel=parallel, isa=isa, verify=verify
+    )
 
 
 class Model:
@@ -75,34 +79,30 @@ class Model:
         self,
         file: model_format.ModelFile,
         *,
+        device: str = "cpu",
         threads: int | None = None,
         parallel: Parallel = "rows",
         isa: str | None = None,
         verify: bool = True,
     ) -> None:
         """Check and prepare `file`; arguments and errors as for `load`."""
-        if threads is not None and threads < 1:
-            raise ModelError(f"threads is {threads}; give a number from 1, or None for all CPUs")
-        if parallel not in get_args(Parallel):
-            raise ModelError(f"parallel is {parallel!r}; give 'rows' or 'texts'")
         self._file = file
-        self._threads = threads or 0
-        self._parallel = parallel
-        isa = isa or _runtime.default_isa()  # a bad environment variable is not the file's fault
+        self._device = find_device(device, threads=threads, parallel=parallel, isa=isa)
         try:
-            self._native = _runtime.Model(file.program.to_dict(), file.tensors, isa)
+            self._native = self._device.new_model(file.program.to_dict(), file.tensors)
         except ModelError as error:
             raise ModelError(f"{file.path}: {error}") from None
-        self._idle: deque[tuple[int, _runtime.Session]] = deque(maxlen=_runtime.available_cpus())
+        self._idle: deque[tuple[int, Any]] = deque(maxlen=_runtime.available_cpus())
         self._tokenizer: Tokenizer | None = None
         self._tokenizer_lock = threading.Lock()
-        session = self._new_session()  # a bad number of threads shows here
+        session = self._device.new_session(self._native)  # a bad number of threads shows here
         self._idle.append((os.getpid(), session))
         self._verification = _weight_checks(file, self._native)
         self._verifies = verify
         if verify:
             # The first run takes part itself.
-            self._verification.start(max(1, session.threads - 1))
+            threads = session.threads if self._device.is_cpu else _runtime.available_cpus()
+            self._verification.start(max(1, threads - 1))
 
     def __call__(
         self,
@@ -237,13 +237,10 @@ class Model:
                 {**asdict(item), **asdict(self.program.buffers[item.buffer])} for item in self.program.outputs
             ],
             "tokenizer": self._file.tokenizer is not None,
-            **self._native.describe(),
+            **self._device.describe(self._native),
             "provenance": self.provenance,
             "report": self.report,
         }
-
-    def _new_session(self) -> _runtime.Session:
-        return _runtime.Session(self._native, self._threads, self._parallel)
 
     def _run_packed(self, ids: Any, offsets: Any, types: Any) -> list[Any]:
         # A deque's append and pop are atomic: no lock that a fork could inherit locked. A session of
@@ -252,9 +249,9 @@ class Model:
         try:
             owner, session = self._idle.pop()
             if owner != pid:
-                session = self._new_session()
+                session = self._device.new_session(self._native)
         except IndexError:
-            session = self._new_session()
+            session = self._device.new_session(self._native)
         outputs: list[Any] = session.run(ids, offsets, types)
         self._idle.append((pid, session))
         # Beside the first run weights are still being checked: no address depends on their values, and
@@ -264,7 +261,7 @@ class Model:
         return outputs
 
 
-def _weight_checks(file: model_format.ModelFile, native: _runtime.Model) -> Verification:
+def _weight_checks(file: model_format.ModelFile, native: Any) -> Verification:
     """What reads all of the file: the digest of every weight tensor, and the ranges of all."""
 
     def check(verify: Callable[[], None]) -> None:

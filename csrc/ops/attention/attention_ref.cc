@@ -1,41 +1,9 @@
 #include <algorithm>
 
-#include "fixed/fixed.h"
-#include "ops/attention/attention.h"
+#include "ops/attention/attention_row.h"
 #include "ops/softmax/softmax.h"
 
 namespace pyqrt {
-namespace {
-
-// [begin, end) of the keys that token i of n sees.
-Range seen(int64_t window, int64_t i, int64_t n) {
-  if (window < 0) return {0, n};
-  return {std::max<int64_t>(0, i - window), std::min(n, i + window + 1)};
-}
-
-int32_t dot(const int8_t* a, const int8_t* b, int64_t count) {
-  int32_t sum = 0;
-  for (int64_t i = 0; i < count; ++i) sum += a[i] * b[i];
-  return sum;
-}
-
-// The terms of S_ij that depend on i - j.
-int32_t relative(const AttentionArgs& args, int64_t head, const int8_t* query, const int8_t* key,
-                 int64_t distance) {
-  if (args.relative_index == nullptr) return 0;
-  const int64_t reach = args.relative_reach;
-  const int64_t t = args.relative_index[std::clamp(distance, -reach, reach) + reach];
-  const int64_t d = args.head_dim;
-  const int64_t column = t * args.heads * d + head * d;
-  int32_t sum = 0;
-  if (args.relative_bias != nullptr) sum += args.relative_bias[head * args.relative_rows + t];
-  if (args.relative_key != nullptr) sum += dot(query, args.relative_key + column, d);
-  if (args.relative_query != nullptr) sum += dot(key, args.relative_query + column, d);
-  return sum;
-}
-
-}  // namespace
-
 void attention_reference(const AttentionArgs& args, Range items, int64_t max_length,
                          void* scratch) {
   const int64_t d = args.head_dim;
@@ -64,11 +32,12 @@ void attention_reference(const AttentionArgs& args, Range items, int64_t max_len
     softmax.sum = &sum;
 
     for (int64_t i = 0; i < n; ++i) {
-      const Range keys = seen(args.window, i, n);
+      const Range keys = attention_seen(args.window, i, n);
       const int8_t* own = query + i * args.query_stride;
       for (int64_t j = keys.begin; j < keys.end; ++j) {
         const int8_t* other = key + j * args.key_stride;
-        score[j - keys.begin] = dot(own, other, d) + relative(args, head, own, other, i - j);
+        score[j - keys.begin] =
+            attention_dot(own, other, d) + attention_relative(args, head, own, other, i - j);
       }
       softmax.n = keys.size();
       softmax_reference(softmax, {0, 1});
@@ -79,17 +48,11 @@ void attention_reference(const AttentionArgs& args, Range items, int64_t max_len
         for (int64_t c = 0; c < d; ++c) mixed[c] += p * value[j * args.value_stride + c];
       }
 
-      const uint32_t length = static_cast<uint32_t>(sum);
-      const int b = fixed::bit_length(length);
-      const int e = std::max(0, b - 24);
-      const uint32_t mantissa = b >= 16 ? length >> (b - 16) : length << (16 - b);
-      const int64_t factor = int64_t{0xffffffffu / mantissa} * args.output_multiplier[head];
-      const int shift = b + 30 - args.output_exponent[head] - e;
+      const RowScale scale =
+          row_scale(sum, args.output_multiplier[head], args.output_exponent[head]);
       for (int64_t c = 0; c < d; ++c) {
-        // |A / L| <= 127 leaves 23 bits of the product.
-        const int64_t scaled = fixed::rshr64((mixed[c] >> e) * factor, shift);
         output[i * args.output_stride + c] =
-            static_cast<int8_t>(fixed::sat8(static_cast<int32_t>(scaled) + args.zero_point));
+            static_cast<int8_t>(attention_output(mixed[c], scale, args.zero_point));
       }
     }
   }

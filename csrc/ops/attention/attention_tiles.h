@@ -19,8 +19,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "fixed/fixed.h"
-#include "ops/attention/attention.h"
+#include "ops/attention/attention_row.h"
 #include "ops/softmax/softmax.h"
 
 namespace pyqrt {
@@ -36,21 +35,6 @@ struct TilePlanes {
   const uint8_t* low;
   int64_t stride;
 };
-
-// out = sat8(rshr64(A * factor, shift) + zero_point), for an A without its low `drop` bits.
-struct RowScale {
-  int32_t factor;
-  int shift;
-  int drop;
-};
-inline RowScale row_scale(int32_t sum, int32_t multiplier, int32_t exponent) {
-  const uint32_t length = static_cast<uint32_t>(sum);
-  const int b = fixed::bit_length(length);
-  const int drop = std::max(0, b - 24);
-  const uint32_t mantissa = b >= 16 ? length >> (b - 16) : length << (16 - b);
-  return {static_cast<int32_t>(0xffffffffu / mantissa) * multiplier, b + 30 - exponent - drop,
-          drop};
-}
 
 // Cuts scratch memory into aligned pieces.
 class Scratch {

@@ -32,6 +32,17 @@ struct EmbeddingArgs {
   int64_t output_stride = 0;
 };
 
+// The sum of row i and column c, before the shift.
+constexpr int32_t embedding_sum(const EmbeddingArgs& args, int64_t i, int64_t c) {
+  int32_t sum = 0;
+  for (int t = 0; t < args.tables; ++t) {
+    const EmbeddingTable& table = args.table[t];
+    const int64_t entry = table.index[i];
+    sum += table.data[entry * args.width + c] * table.multiplier[entry];
+  }
+  return sum;
+}
+
 using EmbeddingKernel = void(const EmbeddingArgs& args, Range rows);
 
 #define PYQRT_KERNEL(name, isa) EmbeddingKernel embedding_##name;

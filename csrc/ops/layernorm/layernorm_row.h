@@ -17,8 +17,8 @@ struct LayerNormRow {
   int shift = 1;        // [-10, 31]; at most 0 only where the variance is far below one unit
 };
 
-static inline LayerNormRow layernorm_row(int64_t n, int64_t epsilon, int64_t sum,
-                                         int64_t sum_of_squares) {
+static constexpr LayerNormRow layernorm_row(int64_t n, int64_t epsilon, int64_t sum,
+                                            int64_t sum_of_squares) {
   LayerNormRow row;
   const int64_t variance = n * sum_of_squares - sum * sum + epsilon;  // n^2 times the variance
   if (variance == 0) return row;
@@ -26,7 +26,8 @@ static inline LayerNormRow layernorm_row(int64_t n, int64_t epsilon, int64_t sum
 
   const int e = (fixed::bit_length(static_cast<uint64_t>(variance)) + 1) / 2;
   const uint64_t root = fixed::isqrt(static_cast<uint64_t>(variance) << (2 * (31 - e)));
-  const uint64_t inverse = (static_cast<uint64_t>(n) << 46) / root;
+  const uint64_t inverse =
+      fixed::divide(static_cast<uint64_t>(n) << 46, static_cast<uint32_t>(root));
   int k = fixed::bit_length(inverse) - 14;
   row.inverse = static_cast<int32_t>(fixed::rshr64(static_cast<int64_t>(inverse), k));
   if (row.inverse == 1 << 14) {
@@ -39,9 +40,14 @@ static inline LayerNormRow layernorm_row(int64_t n, int64_t epsilon, int64_t sum
 
 // The last line of both outputs, before saturation. The contract leaves room for the rounding.
 template <class Element>
-static inline int32_t layernorm_affine(const LayerNormOutput<Element>& output, int32_t y,
-                                       int64_t column) {
+static constexpr int32_t layernorm_affine(const LayerNormOutput<Element>& output, int32_t y,
+                                          int64_t column) {
   return fixed::rshr(y * output.gain[column] + output.bias[column], output.shift);
+}
+
+// y_j of the input q_j.
+static constexpr int32_t layernorm_value(const LayerNormRow& row, int32_t q) {
+  return fixed::sat16(fixed::rshr((q - row.mean) * row.inverse, row.shift));
 }
 
 static inline void layernorm_columns(const LayerNormArgs& args, int64_t index,
@@ -51,7 +57,7 @@ static inline void layernorm_columns(const LayerNormArgs& args, int64_t index,
   int16_t* output16 =
       args.output16.data ? args.output16.data + index * args.output16.stride : nullptr;
   for (int64_t j = begin; j < end; ++j) {
-    const int32_t y = fixed::sat16(fixed::rshr((input[j] - row.mean) * row.inverse, row.shift));
+    const int32_t y = layernorm_value(row, input[j]);
     if (output8) {
       output8[j] = static_cast<int8_t>(fixed::sat8(layernorm_affine(args.output8, y, j)));
     }

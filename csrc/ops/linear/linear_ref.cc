@@ -1,6 +1,5 @@
 // linear, reference: the contract's formula, one output at a time.
-#include "fixed/fixed.h"
-#include "ops/linear/linear.h"
+#include "ops/linear/linear_epilogue.h"
 
 namespace pyqrt {
 namespace {
@@ -31,36 +30,14 @@ int32_t accumulate(const LinearArgs& args, int64_t i, int64_t j) {
 }
 
 void store(const LinearArgs& args, int64_t i, int64_t j, int32_t r) {
-  const int64_t at = i * args.output_stride + j;
-  switch (args.epilogue) {
-    case LinearEpilogue::kRequantizeS8:
-      static_cast<int8_t*>(args.output)[at] = static_cast<int8_t>(fixed::sat8(r + args.zero_point));
-      return;
-    case LinearEpilogue::kRequantizeS16:
-      static_cast<int16_t*>(args.output)[at] = static_cast<int16_t>(fixed::sat16(r));
-      return;
-    case LinearEpilogue::kRequantizeS32:
-      static_cast<int32_t*>(args.output)[at] = r;
-      return;
-    case LinearEpilogue::kGeluS8: {
-      const int32_t g = fixed::gelu(fixed::sat16(r), args.gelu);
-      const int32_t scaled = fixed::rshr(g * args.gelu_multiplier[j], args.gelu_shift);
-      static_cast<int8_t*>(args.output)[at] =
-          static_cast<int8_t>(fixed::sat8(scaled + args.zero_point));
-      return;
-    }
-    case LinearEpilogue::kGeluS16:
-      static_cast<int16_t*>(args.output)[at] =
-          static_cast<int16_t>(fixed::gelu(fixed::sat16(r), args.gelu));
-      return;
-    case LinearEpilogue::kResidualS16: {
-      const int32_t skip =
-          fixed::rshr(args.residual[i * args.residual_stride + j] * args.residual_multiplier,
-                      args.residual_shift);
-      static_cast<int16_t*>(args.output)[at] = static_cast<int16_t>(fixed::sat16(r + skip));
-      return;
-    }
-  }
+  with_epilogue(args.epilogue, [&](auto epilogue) {
+    using Output = LinearOutput<epilogue.value>;
+    const int32_t residual = args.epilogue == LinearEpilogue::kResidualS16
+                                 ? args.residual[i * args.residual_stride + j]
+                                 : 0;
+    static_cast<Output*>(args.output)[i * args.output_stride + j] =
+        static_cast<Output>(linear_epilogue<epilogue.value>(args, j, r, residual));
+  });
 }
 
 }  // namespace

@@ -17,6 +17,13 @@ namespace pyqrt {
 
 inline constexpr int kLookupEntries = 513;
 
+constexpr int32_t lookup_value(const int16_t* table, int32_t x) {
+  const int32_t u = x + 32768;
+  const int16_t* knot = table + (u >> 7);
+  const int32_t f = u & 127;
+  return (knot[0] * (128 - f) + knot[1] * f + 64) >> 7;
+}
+
 struct LookupArgs {
   int64_t width = 0;
   const int16_t* input = nullptr;  // [rows, width]

@@ -16,14 +16,14 @@ struct NormalizeRow {
   int shift = 1;
 };
 
-static inline NormalizeRow normalize_row(uint64_t sum_of_squares) {
+static constexpr NormalizeRow normalize_row(uint64_t sum_of_squares) {
   if (sum_of_squares == 0) return {};
   const int e = (fixed::bit_length(sum_of_squares) + 1) / 2;
   const uint64_t root = fixed::isqrt(sum_of_squares << (2 * (31 - e)));
-  return {static_cast<uint32_t>((uint64_t{1} << 61) / root), e};
+  return {static_cast<uint32_t>(fixed::divide(uint64_t{1} << 61, static_cast<uint32_t>(root))), e};
 }
 
-static inline int32_t normalize_value(int16_t x, const NormalizeRow& row) {
+static constexpr int32_t normalize_value(int16_t x, const NormalizeRow& row) {
   const int64_t value = fixed::rshr64(x * int64_t{row.inverse}, row.shift);
   constexpr int64_t kOne = kNormalizeOne;
   return static_cast<int32_t>(value < -kOne ? -kOne : value > kOne ? kOne : value);

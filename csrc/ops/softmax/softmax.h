@@ -40,7 +40,13 @@ struct SoftmaxArgs {
 };
 
 constexpr uint32_t softmax_limit(uint32_t multiplier) {
-  return 0xffffffffu / multiplier;
+  return static_cast<uint32_t>(fixed::divide(0xffffffffu, multiplier));
+}
+
+// P_j of a score that is `below` the row's maximum.
+constexpr int32_t softmax_term(uint32_t below, uint32_t limit, uint32_t multiplier,
+                               const fixed::ExpPolynomial& exponential) {
+  return fixed::exp2_neg(((below < limit ? below : limit) * multiplier) >> 16, exponential);
 }
 
 // Computes the given rows.

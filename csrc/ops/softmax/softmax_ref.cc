@@ -1,6 +1,5 @@
 #include <algorithm>
 
-#include "fixed/fixed.h"
 #include "ops/softmax/softmax.h"
 
 namespace pyqrt {
@@ -15,8 +14,8 @@ void softmax_reference(const SoftmaxArgs& args, Range rows) {
     if (args.n > 0) {
       const int32_t maximum = *std::max_element(score, score + args.n);
       for (int64_t j = 0; j < args.n; ++j) {
-        const uint32_t below = std::min(static_cast<uint32_t>(maximum - score[j]), limit);
-        const int32_t p = fixed::exp2_neg((below * args.multiplier) >> 16, args.exponential);
+        const auto below = static_cast<uint32_t>(maximum - score[j]);
+        const int32_t p = softmax_term(below, limit, args.multiplier, args.exponential);
         high[j] = static_cast<uint8_t>(p >> 7);
         low[j] = static_cast<uint8_t>(p & 127);
         sum += p;

@@ -50,18 +50,12 @@ class Attention final : public Node {
   int64_t count(const Batch& batch) const override { return batch.sequences * args_.heads; }
 
   void run(const Context& context, Range items, Range, int worker) const override {
-    AttentionArgs args = args_;
-    const BufferView& input = context.buffers[input_];
-    args.query = input.as<const int8_t>();
-    args.key = args.query + width_;
-    const BufferView& values = context.buffers[values_ < 0 ? input_ : values_];
-    args.value = values_ < 0 ? args.key + width_ : values.as<const int8_t>();
-    args.query_stride = args.key_stride = input.stride;
-    args.value_stride = values.stride;
-    args.offsets = context.batch.offsets;
-    args.output = context.buffers[output_].as<int8_t>();
-    args.output_stride = context.buffers[output_].stride;
+    const AttentionArgs args = bind(context);
     kernel_.run(args, items, context.batch.max_length, context.worker_scratch(worker));
+  }
+
+  void run_on(Executor& executor, const Context& context) const override {
+    executor.attention(bind(context));
   }
 
   std::size_t scratch_bytes(int64_t max_length) const override {
@@ -78,6 +72,21 @@ class Attention final : public Node {
   }
 
  private:
+  AttentionArgs bind(const Context& context) const {
+    AttentionArgs args = args_;
+    const BufferView& input = context.buffers[input_];
+    args.query = input.as<const int8_t>();
+    args.key = args.query + width_;
+    const BufferView& values = context.buffers[values_ < 0 ? input_ : values_];
+    args.value = values_ < 0 ? args.key + width_ : values.as<const int8_t>();
+    args.query_stride = args.key_stride = input.stride;
+    args.value_stride = values.stride;
+    args.offsets = context.batch.offsets;
+    args.output = context.buffers[output_].as<int8_t>();
+    args.output_stride = context.buffers[output_].stride;
+    return args;
+  }
+
   void read_relative(const NodeReader& reader) {
     args_.relative_rows = reader.integer("relative_rows", 1, 65536);
     args_.relative_reach = reader.integer("relative_reach", 0, 65536);

@@ -32,15 +32,12 @@ class Embedding final : public Node {
   Items items() const override { return Items::kTokens; }
 
   void run(const Context& context, Range items, Range, int) const override {
-    EmbeddingArgs args = args_;
-    for (int t = 0; t < args.tables; ++t) {
-      args.table[t].index = index_[t] == Index::kWord   ? context.batch.ids
-                            : index_[t] == Index::kType ? context.batch.types
-                                                        : context.batch.positions;
-    }
-    args.output = context.buffers[output_].as<int16_t>();
-    args.output_stride = context.buffers[output_].stride;
+    const EmbeddingArgs args = bind(context);
     kernel_.run(args, items);
+  }
+
+  void run_on(Executor& executor, const Context& context) const override {
+    executor.embedding(bind(context));
   }
 
   void verify() const override {
@@ -59,6 +56,18 @@ class Embedding final : public Node {
   }
 
  private:
+  EmbeddingArgs bind(const Context& context) const {
+    EmbeddingArgs args = args_;
+    for (int t = 0; t < args.tables; ++t) {
+      args.table[t].index = index_[t] == Index::kWord   ? context.batch.ids
+                            : index_[t] == Index::kType ? context.batch.types
+                                                        : context.batch.positions;
+    }
+    args.output = context.buffers[output_].as<int16_t>();
+    args.output_stride = context.buffers[output_].stride;
+    return args;
+  }
+
   enum class Index : uint8_t { kWord, kPosition, kType };
 
   void add_table(const NodeReader& reader, const std::string& role, int64_t rows, Index index) {

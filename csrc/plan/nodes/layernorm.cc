@@ -45,6 +45,16 @@ class LayerNorm final : public Node {
   Items items() const override { return items_of(rows_); }
 
   void run(const Context& context, Range items, Range, int) const override {
+    const LayerNormArgs args = bind(context);
+    kernel_.run(args, items);
+  }
+
+  void run_on(Executor& executor, const Context& context) const override {
+    executor.layernorm(bind(context), rows_);
+  }
+
+ private:
+  LayerNormArgs bind(const Context& context) const {
     LayerNormArgs args = args_;
     args.input = context.buffers[input_].as<const int16_t>();
     args.input_stride = context.buffers[input_].stride;
@@ -56,10 +66,9 @@ class LayerNorm final : public Node {
       args.output16.data = context.buffers[output16_].as<int16_t>();
       args.output16.stride = context.buffers[output16_].stride;
     }
-    kernel_.run(args, items);
+    return args;
   }
 
- private:
   template <class Element>
   void read_output(const NodeReader& reader, const std::string& suffix,
                    LayerNormOutput<Element>& output) {

@@ -113,21 +113,15 @@ class Linear final : public Node {
   int64_t columns() const override { return ceil_div(args_.n, kLinearBlock * kTileBlocks); }
 
   void run(const Context& context, Range items, Range columns, int worker) const override {
-    LinearArgs args = args_;
-    args.m = context.batch.rows(rows_);
-    const BufferView& input = context.buffers[input_];
-    args.input = input.data;
-    args.input_stride = input.stride;
-    args.output = context.buffers[output_].data;
-    args.output_stride = context.buffers[output_].stride;
-    if (residual_ >= 0) {
-      args.residual = context.buffers[residual_].as<const int16_t>();
-      args.residual_stride = context.buffers[residual_].stride;
-    }
+    const LinearArgs args = bind(context);
     const int64_t blocks = ceil_div(args.n, kLinearBlock);
     kernel_.run(args, items,
                 {columns.begin * kTileBlocks, std::min(columns.end * kTileBlocks, blocks)},
                 context.worker_scratch(worker));
+  }
+
+  void run_on(Executor& executor, const Context& context) const override {
+    executor.linear(bind(context), rows_);
   }
 
   std::size_t scratch_bytes(int64_t) const override { return linear_scratch_bytes(args_.k); }
@@ -158,6 +152,21 @@ class Linear final : public Node {
   }
 
  private:
+  LinearArgs bind(const Context& context) const {
+    LinearArgs args = args_;
+    args.m = context.batch.rows(rows_);
+    const BufferView& input = context.buffers[input_];
+    args.input = input.data;
+    args.input_stride = input.stride;
+    args.output = context.buffers[output_].data;
+    args.output_stride = context.buffers[output_].stride;
+    if (residual_ >= 0) {
+      args.residual = context.buffers[residual_].as<const int16_t>();
+      args.residual_stride = context.buffers[residual_].stride;
+    }
+    return args;
+  }
+
   // The contract's bound, from k and the bias alone, so that weights need not be read.
   void prove_accumulator(const NodeReader& reader, int64_t channels) {
     const bool wide = args_.input_type == DataType::kS16;

@@ -26,15 +26,24 @@ class Lookup final : public Node {
   Items items() const override { return items_of(rows_); }
 
   void run(const Context& context, Range items, Range, int) const override {
+    const LookupArgs args = bind(context);
+    kernel_.run(args, items);
+  }
+
+  void run_on(Executor& executor, const Context& context) const override {
+    executor.lookup(bind(context), rows_);
+  }
+
+ private:
+  LookupArgs bind(const Context& context) const {
     LookupArgs args = args_;
     args.input = context.buffers[input_].as<const int16_t>();
     args.input_stride = context.buffers[input_].stride;
     args.output = context.buffers[output_].as<int16_t>();
     args.output_stride = context.buffers[output_].stride;
-    kernel_.run(args, items);
+    return args;
   }
 
- private:
   const Kernel<LookupKernel>& kernel_;
   LookupArgs args_;
   Rows rows_ = Rows::kTokens;

@@ -31,15 +31,24 @@ class Normalize final : public Node {
   Items items() const override { return items_of(rows_); }
 
   void run(const Context& context, Range items, Range, int) const override {
+    const NormalizeArgs args = bind(context);
+    kernel_.run(args, items);
+  }
+
+  void run_on(Executor& executor, const Context& context) const override {
+    executor.normalize(bind(context), rows_);
+  }
+
+ private:
+  NormalizeArgs bind(const Context& context) const {
     NormalizeArgs args = args_;
     args.input = context.buffers[input_].as<const int16_t>();
     args.input_stride = context.buffers[input_].stride;
     args.output = context.buffers[output_].as<int32_t>();
     args.output_stride = context.buffers[output_].stride;
-    kernel_.run(args, items);
+    return args;
   }
 
- private:
   const Kernel<NormalizeKernel>& kernel_;
   NormalizeArgs args_;
   Rows rows_ = Rows::kTokens;

@@ -33,16 +33,25 @@ class Pool final : public Node {
   Items items() const override { return Items::kSequences; }
 
   void run(const Context& context, Range items, Range, int) const override {
+    const PoolArgs args = bind(context);
+    kernel_.run(args, items);
+  }
+
+  void run_on(Executor& executor, const Context& context) const override {
+    executor.pool(bind(context));
+  }
+
+ private:
+  PoolArgs bind(const Context& context) const {
     PoolArgs args = args_;
     args.input = context.buffers[input_].as<const int16_t>();
     args.input_stride = context.buffers[input_].stride;
     args.offsets = context.batch.offsets;
     args.output = context.buffers[output_].as<int16_t>();
     args.output_stride = context.buffers[output_].stride;
-    kernel_.run(args, items);
+    return args;
   }
 
- private:
   const Kernel<PoolKernel>& kernel_;
   PoolArgs args_;
   int input_ = -1;

@@ -1,0 +1,66 @@
+// attention, what is scalar in a row: the keys it sees, its relative terms, and its end, from the
+// exact sum A of probabilities times values to the output.
+//
+// Everything is `static`: translation units compiled for different instruction sets each keep
+// their own copy.
+#pragma once
+
+#include "fixed/fixed.h"
+#include "ops/attention/attention.h"
+
+namespace pyqrt {
+
+// [begin, end) of the keys that token i of n sees.
+static constexpr Range attention_seen(int64_t window, int64_t i, int64_t n) {
+  if (window < 0) return {0, n};
+  return {i > window ? i - window : 0, i + window + 1 < n ? i + window + 1 : n};
+}
+
+static constexpr int32_t attention_dot(const int8_t* a, const int8_t* b, int64_t count) {
+  int32_t sum = 0;
+  for (int64_t i = 0; i < count; ++i) sum += a[i] * b[i];
+  return sum;
+}
+
+// The terms of S_ij that depend on i - j = distance; `query` and `key` are the head's columns.
+static constexpr int32_t attention_relative(const AttentionArgs& args, int64_t head,
+                                            const int8_t* query, const int8_t* key,
+                                            int64_t distance) {
+  if (args.relative_index == nullptr) return 0;
+  const int64_t reach = args.relative_reach;
+  const int64_t clamped = distance < -reach ? -reach : distance > reach ? reach : distance;
+  const int64_t t = args.relative_index[clamped + reach];
+  const int64_t d = args.head_dim;
+  const int64_t column = t * args.heads * d + head * d;
+  int32_t sum = 0;
+  if (args.relative_bias != nullptr) sum += args.relative_bias[head * args.relative_rows + t];
+  if (args.relative_key != nullptr) sum += attention_dot(query, args.relative_key + column, d);
+  if (args.relative_query != nullptr) sum += attention_dot(key, args.relative_query + column, d);
+  return sum;
+}
+
+// out = sat8(rshr64(A * factor, shift) + zero_point), for an A without its low `drop` bits.
+struct RowScale {
+  int32_t factor;
+  int shift;
+  int drop;
+};
+
+// `sum` is the row's sum of probabilities.
+static constexpr RowScale row_scale(int32_t sum, int32_t multiplier, int32_t exponent) {
+  const auto length = static_cast<uint32_t>(sum);
+  const int b = fixed::bit_length(length);
+  const int drop = b > 24 ? b - 24 : 0;
+  const uint32_t mantissa = b >= 16 ? length >> (b - 16) : length << (16 - b);
+  const auto reciprocal = static_cast<int32_t>(fixed::divide(0xffffffffu, mantissa));
+  return {reciprocal * multiplier, b + 30 - exponent - drop, drop};
+}
+
+static constexpr int32_t attention_output(int64_t mixed, const RowScale& scale,
+                                          int32_t zero_point) {
+  // |A / L| <= 127 leaves 23 bits of the product.
+  const int64_t scaled = fixed::rshr64((mixed >> scale.drop) * scale.factor, scale.shift);
+  return fixed::sat8(static_cast<int32_t>(scaled) + zero_point);
+}
+
+}  // namespace pyqrt

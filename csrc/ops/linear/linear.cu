@@ -1,0 +1,367 @@
+// linear on a GPU. A block computes kRows x kColumns outputs; input and weights pass through shared
+// memory in slices of kSlice inputs, kStages of which are on their way or in use. A warp owns some
+// rows and columns of the outputs and, where a block has several warps in depth, every so many
+// inputs of a slice: integer sums may be added up in any order.
+//
+// int16 input is two products: of its high bytes, signed, and of its low bytes, unsigned.
+#include <type_traits>
+
+#include "cuda/eight.h"
+#include "cuda/kernels.h"
+#include "cuda/launch.h"
+#include "cuda/operand_b.h"
+#include "ops/linear/linear_epilogue.h"
+
+namespace pyqrt::cuda {
+namespace {
+
+template <class Input_, int kWarpRows_, int kWarpColumns_, int kWarpsM, int kWarpsN, int kWarpsK_,
+          int kStages_>
+struct Tile {
+  using Input = Input_;
+  static constexpr bool kWide = sizeof(Input) == 2;
+  static constexpr int kWarpsK = kWarpsK_;
+  static constexpr int kStages = kStages_;
+  static constexpr int kWarpRows = kWarpRows_;        // 16-row tiles of a warp
+  static constexpr int kWarpColumns = kWarpColumns_;  // 32-channel tiles of a warp
+  static constexpr int kWarpsRows = kWarpsM;
+  static constexpr int kWarpsMN = kWarpsM * kWarpsN;
+  static constexpr int kThreads = kWarpsMN * kWarpsK * kWarp;
+  static constexpr int kRows = kWarpsM * kWarpRows * 16;
+  static constexpr int kColumns = kWarpsN * kWarpColumns * kChannels;
+  static constexpr int kSlice = 64 * kWarpsK;
+  static constexpr int kGroups = kSlice / kLinearGroup;
+  // Rows of input lie so far apart that the rows of a fragment use different banks.
+  static constexpr int kPitch = kSlice * static_cast<int>(sizeof(Input)) + (kWide ? 32 : 16);
+  static constexpr int kInputBytes = kRows * kPitch;
+  static constexpr int kStageBytes = kInputBytes + kColumns * kSlice;
+  static constexpr int kInputCopies = kRows * kSlice * static_cast<int>(sizeof(Input)) / 16;
+  static constexpr int kWeightCopies = kColumns * kSlice / 16;
+  static_assert(kInputCopies % kThreads == 0 && kWeightCopies % kThreads == 0);
+  static constexpr int kCopies = (kInputCopies + kWeightCopies) / kThreads;
+  // The sums of the other warps in depth, when the slices are done.
+  static constexpr int kSumBytes =
+      (kWarpsK - 1) * kWarpsMN * kWarp * kWarpRows * kWarpColumns * 64 * (kWide ? 2 : 1);
+  static constexpr int kSharedBytes =
+      kStages * kStageBytes > kSumBytes ? kStages* kStageBytes : kSumBytes;
+};
+
+struct Arguments {
+  LinearArgs linear;
+  const int32_t* live_rows;  // null: all
+};
+
+// One slice of input and weights on its way into one stage.
+template <class Tile>
+class Slice {
+ public:
+  PYQRT_MEMBER void begin(const LinearArgs& args, int64_t rows, int64_t first_row,
+                          int64_t first_block, int64_t first_input, uint8_t* stage) {
+    using Input = typename Tile::Input;
+    constexpr int kRowCopies = Tile::kSlice * static_cast<int>(sizeof(Input)) / 16;
+    constexpr int kPerCopy = 16 / static_cast<int>(sizeof(Input));
+    const auto* input = static_cast<const Input*>(args.input);
+    const int thread = thread_index();
+    PYQRT_UNROLL
+    for (int i = 0; i < Tile::kInputCopies / Tile::kThreads; ++i) {
+      const int copy = i * Tile::kThreads + thread;
+      const int row = copy / kRowCopies;
+      const int chunk = copy % kRowCopies;
+      const int64_t column = first_input + chunk * kPerCopy;
+      int64_t there = first_row + row < rows ? args.k - column : 0;
+      there = there < 0 ? 0 : there > kPerCopy ? kPerCopy : there;
+      copies_[i].begin(stage + row * Tile::kPitch + chunk * 16,
+                       input + (first_row + row) * args.input_stride + column,
+                       static_cast<int>(there) * static_cast<int>(sizeof(Input)));
+    }
+    const int64_t blocks = ceil_div(args.n, kLinearBlock);
+    const int64_t groups = ceil_div(args.k, kLinearGroup);
+    PYQRT_UNROLL
+    for (int i = 0; i < Tile::kWeightCopies / Tile::kThreads; ++i) {
+      const int copy = i * Tile::kThreads + thread;
+      const int quarter = copy % 4;
+      const int group = copy / 4 % Tile::kGroups;
+      const int block = copy / 4 / Tile::kGroups;
+      const int64_t from_block = first_block + block;
+      const int64_t from_group = first_input / kLinearGroup + group;
+      const bool there = from_block < blocks && from_group < groups;
+      copies_[Tile::kInputCopies / Tile::kThreads + i].begin(
+          stage + Tile::kInputBytes + 16 * vector_index<Tile::kGroups>(block, group, quarter),
+          args.weight + (from_block * groups + from_group) * 64 + quarter * 16, there ? 16 : 0);
+    }
+  }
+  PYQRT_MEMBER void finish() {
+    PYQRT_UNROLL
+    for (int i = 0; i < Tile::kCopies; ++i) copies_[i].finish();
+  }
+
+ private:
+  Copy16 copies_[Tile::kCopies];
+};
+
+// The A fragments of 16 rows at `rows` and of 32 inputs from `input` on.
+PYQRT_DEVICE void load_a(uint32_t (&a)[4], const uint8_t* rows, int pitch, int input) {
+  const int lane = thread_index() % kWarp;
+  load_matrices(a, rows + lane % 16 * pitch + input + lane / 16 * 16);
+}
+
+// The same of int16: high and low bytes apart.
+PYQRT_DEVICE void load_a_wide(uint32_t (&high)[4], uint32_t (&low)[4], const uint8_t* rows,
+                              int pitch, int input, Lane lane) {
+  struct alignas(8) Four {
+    uint32_t word[2];
+  };
+  PYQRT_UNROLL
+  for (int i = 0; i < 4; ++i) {
+    const int row = i % 2 * 8 + lane.group;
+    const int column = input + i / 2 * 16 + 4 * lane.member;
+    const auto four = load_vector<Four>(rows + row * pitch + 2 * column);
+    high[i] = permute_bytes(four.word[0], four.word[1], 0x7531);
+    low[i] = permute_bytes(four.word[0], four.word[1], 0x6420);
+  }
+}
+
+template <class Tile>
+struct Sums {
+  Accumulator narrow[Tile::kWarpRows][Tile::kWarpColumns];  // of s16: of the high bytes
+  Accumulator low[Tile::kWide ? Tile::kWarpRows : 1][Tile::kWide ? Tile::kWarpColumns : 1];
+};
+
+// Adds the products of a slice.
+template <class Tile>
+PYQRT_DEVICE void multiply_slice(Sums<Tile>& sums, const uint8_t* stage, int warp_row,
+                                 int warp_column, int warp_depth, Lane lane) {
+  constexpr int kSteps = Tile::kSlice / Tile::kWarpsK / kDepth;
+  PYQRT_UNROLL
+  for (int i = 0; i < kSteps; ++i) {
+    const int step = warp_depth * kSteps + i;
+    OperandB b[Tile::kWarpColumns];
+    PYQRT_UNROLL
+    for (int c = 0; c < Tile::kWarpColumns; ++c) {
+      b[c] = load_b<Tile::kGroups>(stage + Tile::kInputBytes, warp_column * Tile::kWarpColumns + c,
+                                   step, lane);
+    }
+    PYQRT_UNROLL
+    for (int r = 0; r < Tile::kWarpRows; ++r) {
+      const uint8_t* rows = stage + (warp_row * Tile::kWarpRows + r) * 16 * Tile::kPitch;
+      uint32_t a[4];
+      if constexpr (Tile::kWide) {
+        uint32_t low[4];
+        load_a_wide(a, low, rows, Tile::kPitch, step * kDepth, lane);
+        PYQRT_UNROLL
+        for (int c = 0; c < Tile::kWarpColumns; ++c) multiply<false>(sums.low[r][c], low, b[c]);
+      } else {
+        load_a(a, rows, Tile::kPitch, step * kDepth);
+      }
+      PYQRT_UNROLL
+      for (int c = 0; c < Tile::kWarpColumns; ++c) multiply<true>(sums.narrow[r][c], a, b[c]);
+    }
+  }
+}
+
+// Calls body(accumulator, number) for every accumulator.
+template <class Tile, class Body>
+PYQRT_DEVICE void for_each_sum(Sums<Tile>& sums, const Body& body) {
+  PYQRT_UNROLL
+  for (int r = 0; r < Tile::kWarpRows; ++r) {
+    PYQRT_UNROLL
+    for (int c = 0; c < Tile::kWarpColumns; ++c) {
+      body(sums.narrow[r][c], r * Tile::kWarpColumns + c);
+      if constexpr (Tile::kWide) {
+        body(sums.low[r][c], (Tile::kWarpRows + r) * Tile::kWarpColumns + c);
+      }
+    }
+  }
+}
+
+// Brings the sums of all warps in depth to those of depth 0. Lane by lane, so without conflicts.
+template <class Tile>
+PYQRT_DEVICE void gather_depth(Sums<Tile>& sums, int warp, int warp_depth) {
+  constexpr int kVectors = Tile::kWarpRows * Tile::kWarpColumns * 4 * (Tile::kWide ? 2 : 1);
+  const int lane = thread_index() % kWarp;
+  const auto place = [=](int depth, int vector) {
+    return shared_memory() +
+           16 * (((depth - 1) * Tile::kWarpsMN + warp) * kVectors + vector) * kWarp + 16 * lane;
+  };
+  sync_block();  // the slices have been read
+  if (warp_depth > 0) {
+    for_each_sum(sums, [&](Accumulator& sum, int number) {
+      PYQRT_UNROLL
+      for (int j = 0; j < 4; ++j) {
+        Vector16 vector;
+        PYQRT_UNROLL
+        for (int e = 0; e < 4; ++e) vector.word[e] = static_cast<uint32_t>(sum.value[j][e]);
+        store_vector(place(warp_depth, number * 4 + j), vector);
+      }
+    });
+  }
+  sync_block();
+  if (warp_depth > 0) return;
+  for_each_sum(sums, [&](Accumulator& sum, int number) {
+    for (int depth = 1; depth < Tile::kWarpsK; ++depth) {
+      PYQRT_UNROLL
+      for (int j = 0; j < 4; ++j) {
+        const auto vector = load_vector<Vector16>(place(depth, number * 4 + j));
+        PYQRT_UNROLL
+        for (int e = 0; e < 4; ++e) sum.value[j][e] += static_cast<int32_t>(vector.word[e]);
+      }
+    }
+  });
+}
+
+struct Eight32 {
+  int32_t value[8];
+};
+// Per-channel arrays hold whole blocks of 16 channels, aligned to 16 bytes.
+PYQRT_DEVICE Eight32 load_channels(const int32_t* from) {
+  Eight32 eight;
+  PYQRT_UNROLL
+  for (int half = 0; half < 2; ++half) {
+    const auto vector = load_vector<Vector16>(from + 4 * half);
+    PYQRT_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      eight.value[4 * half + i] = static_cast<int32_t>(vector.word[i]);
+    }
+  }
+  return eight;
+}
+
+template <LinearEpilogue kEpilogue, class Tile>
+PYQRT_DEVICE void store_sums(const LinearArgs& args, int64_t rows, Sums<Tile>& sums,
+                             int64_t first_row, int64_t first_channel, Lane lane) {
+  using Output = LinearOutput<kEpilogue>;
+  PYQRT_UNROLL
+  for (int c = 0; c < Tile::kWarpColumns; ++c) {
+    const int64_t channel = first_channel + c * kChannels + 8 * lane.member;
+    if (channel >= args.n) continue;
+    const int count = args.n - channel < 8 ? static_cast<int>(args.n - channel) : 8;
+    const Eight32 bias = load_channels(args.bias + channel);
+    const Eight32 multiplier = load_channels(args.multiplier + channel);
+    const Eight32 shift = load_channels(args.shift + channel);
+    PYQRT_UNROLL
+    for (int half_row = 0; half_row < 2 * Tile::kWarpRows; ++half_row) {
+      const int r = half_row / 2;
+      const int half = half_row % 2;
+      const int64_t row = first_row + half_row * 8 + lane.group;
+      if (row >= rows) continue;
+      int32_t residual[8] = {};
+      if constexpr (kEpilogue == LinearEpilogue::kResidualS16) {
+        load_eight(residual, args.residual + row * args.residual_stride + channel, count);
+      }
+      int32_t out[8] = {};
+      PYQRT_UNROLL
+      for (int i = 0; i < 8; ++i) {
+        // Channel i of the eight: mma i % 4, element i / 4 of its row (channel_of).
+        const int e = 2 * half + i / 4;
+        int64_t sum = sums.narrow[r][c].value[i % 4][e];
+        if constexpr (Tile::kWide) {
+          sum = fixed::rshr64(sum * 256 + sums.low[r][c].value[i % 4][e], args.pre_shift);
+        }
+        const auto acc = static_cast<int32_t>(sum + bias.value[i]);
+        const int32_t requantized = fixed::requantize(acc, multiplier.value[i], shift.value[i]);
+        if (i < count) {
+          out[i] = linear_epilogue<kEpilogue>(args, channel + i, requantized, residual[i]);
+        }
+      }
+      store_eight(static_cast<Output*>(args.output) + row * args.output_stride + channel, out,
+                  count);
+    }
+  }
+}
+
+template <class Tile>
+PYQRT_GLOBAL void PYQRT_BOUNDS(Tile::kThreads, 1) linear_kernel(Arguments arguments) {
+  const LinearArgs& args = arguments.linear;
+  const int64_t rows = arguments.live_rows == nullptr ? args.m : *arguments.live_rows;
+  const int64_t block_row = int64_t{block_y()} * Tile::kRows;
+  const int64_t block_column = int64_t{block_x()} * Tile::kColumns;
+  if (block_row >= rows) return;
+
+  const int warp = thread_index() / kWarp;
+  const int warp_mn = warp % Tile::kWarpsMN;
+  const int warp_depth = warp / Tile::kWarpsMN;
+  const int warp_row = warp_mn % Tile::kWarpsRows;
+  const int warp_column = warp_mn / Tile::kWarpsRows;
+  const Lane lane = lane_of(thread_index());
+
+  const int slices = static_cast<int>(ceil_div(args.k, Tile::kSlice));
+  const auto begin = [&](Slice<Tile>& slice, int number) {
+    slice.begin(args, rows, block_row, block_column / kLinearBlock, int64_t{number} * Tile::kSlice,
+                shared_memory() + number % Tile::kStages * Tile::kStageBytes);
+  };
+  Slice<Tile> slice;
+  PYQRT_UNROLL
+  for (int s = 0; s < Tile::kStages - 1; ++s) {
+    if (s < slices) {
+      begin(slice, s);
+      slice.finish();
+    }
+    commit_copies();
+  }
+
+  Sums<Tile> sums = {};
+  for (int s = 0; s < slices; ++s) {
+    copies_arrived<Tile::kStages - 2>();
+    sync_block();  // slice s is there, and nobody reads slice s - 1 any more
+    const int next = s + Tile::kStages - 1;
+    if (next < slices) begin(slice, next);
+    commit_copies();
+    multiply_slice<Tile>(sums, shared_memory() + s % Tile::kStages * Tile::kStageBytes, warp_row,
+                         warp_column, warp_depth, lane);
+    if (next < slices) slice.finish();
+  }
+  if constexpr (Tile::kWarpsK > 1) {
+    gather_depth<Tile>(sums, warp_mn, warp_depth);
+    if (warp_depth > 0) return;
+  }
+
+  with_epilogue(args.epilogue, [&](auto epilogue) {
+    store_sums<decltype(epilogue)::value, Tile>(
+        args, rows, sums, block_row + warp_row * Tile::kWarpRows * 16,
+        block_column + warp_column * Tile::kWarpColumns * kChannels, lane);
+  });
+}
+
+template <class Tile>
+int64_t blocks(const LinearArgs& args) {
+  return ceil_div(args.m, Tile::kRows) * ceil_div(args.n, Tile::kColumns);
+}
+
+template <class Tile>
+void launch_tile(const LinearArgs& args, const int32_t* live_rows, Stream& stream) {
+  launch<Arguments>(linear_kernel<Tile>,
+                    {ceil_div(args.n, Tile::kColumns), ceil_div(args.m, Tile::kRows)},
+                    Tile::kThreads, Tile::kSharedBytes, stream, {args, live_rows});
+}
+
+// Large tiles read each input and weight less often; small ones occupy more of the machine.
+using Large = Tile<int8_t, 4, 2, 2, 2, 1, 3>;   // 128 x 128
+using Medium = Tile<int8_t, 2, 1, 2, 2, 1, 4>;  // 64 x 64
+using Small = Tile<int8_t, 1, 1, 2, 1, 4, 2>;   // 32 x 32, four warps in depth
+using WideMedium = Tile<int16_t, 2, 1, 2, 2, 1, 3>;
+using WideSmall = Tile<int16_t, 1, 1, 2, 1, 4, 2>;
+
+}  // namespace
+
+void launch_linear(const LinearArgs& args, const int32_t* live_rows, Stream& stream,
+                   TileSize size) {
+  const int64_t enough = stream.device().multiprocessors;
+  const bool wide = args.input_type == DataType::kS16;
+  if (size == TileSize::kAny) {
+    size = !wide && blocks<Large>(args) >= enough ? TileSize::kLarge
+           : blocks<Medium>(args) >= enough       ? TileSize::kMedium
+                                                  : TileSize::kSmall;
+  }
+  if (wide) {
+    size == TileSize::kSmall ? launch_tile<WideSmall>(args, live_rows, stream)
+                             : launch_tile<WideMedium>(args, live_rows, stream);
+  } else if (size == TileSize::kLarge) {
+    launch_tile<Large>(args, live_rows, stream);
+  } else if (size == TileSize::kMedium) {
+    launch_tile<Medium>(args, live_rows, stream);
+  } else {
+    launch_tile<Small>(args, live_rows, stream);
+  }
+}
+
+}  // namespace pyqrt::cuda

@@ -1,0 +1,3 @@
+from gpu.targets import target
+
+__all__ = ["target"]

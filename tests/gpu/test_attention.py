@@ -1,0 +1,64 @@
+"""attention on GPUs: lengths around every tile, heads of every width, packing."""
+
+from __future__ import annotations
+
+import pytest
+
+from gpu import calls
+from gpu.targets import Target
+from ops.harness import difference
+from ops.test_attention import Case, make_case, relative
+from pyqrt import ops
+
+
+def check(target: Target, case: Case, longest: int | None = None) -> None:
+    problem = difference(calls.attention(target, case, longest), ops.attention(**case, variant="reference"))
+    assert not problem, problem
+
+
+@pytest.mark.parametrize("length", [1, 2, 15, 16, 17, 31, 33, 63, 64, 65, 127, 128])
+def test_rows_of_one_warp(target: Target, length: int) -> None:
+    check(target, make_case(1, [length], 2, 32))
+
+
+@pytest.mark.parametrize(("length", "head_dim"), [(129, 64), (256, 32), (257, 64), (260, 100), (512, 32)])
+def test_rows_of_several_warps(target: Target, length: int, head_dim: int) -> None:
+    check(target, make_case(2, [length], 1, head_dim))
+
+
+@pytest.mark.parametrize(("length", "head_dim"), [(513, 64), (1025, 32), (600, 80)])
+def test_rows_that_pass_by_twice(target: Target, length: int, head_dim: int) -> None:
+    check(target, make_case(3, [length], 1, head_dim))
+
+
+@pytest.mark.parametrize("head_dim", [1, 3, 15, 16, 26, 31, 33, 48, 63, 65, 96, 128, 129, 1024])
+def test_head_dims(target: Target, head_dim: int) -> None:
+    check(target, make_case(4, [35], 2, head_dim))
+    check(target, make_case(4, [16], 1, head_dim, extreme=True))
+
+
+@pytest.mark.parametrize("window", [0, 1, 16, 70])
+def test_windows(target: Target, window: int) -> None:
+    check(target, make_case(8, [77, 5], 2, 33) | {"window": window})
+    check(target, make_case(8, [520], 1, 16) | {"window": window})
+
+
+@pytest.mark.parametrize("terms", ["b", "k", "q", "bkq"])
+def test_relative_positions(target: Target, terms: str) -> None:
+    for length, window in ((40, None), (140, 9)):
+        case = relative(make_case(9, [length, 3], 2, 18), 2, 9, 5, terms)
+        check(target, case | ({} if window is None else {"window": window}))
+
+
+def test_the_polynomial_of_ibert(target: Target) -> None:
+    check(target, make_case(7, [140, 20], 2, 32) | {"polynomial": "ibert"})
+
+
+@pytest.mark.parametrize("lengths", [[5, 1, 17, 64], [0, 3, 0, 0, 130, 0], [1] * 20])
+def test_packed(target: Target, lengths: list[int]) -> None:
+    check(target, make_case(5, lengths, 3, 16))
+
+
+@pytest.mark.parametrize("longest", [128, 256, 512, 2048])
+def test_bytes_do_not_depend_on_the_tile(target: Target, longest: int) -> None:
+    check(target, make_case(6, [50, 3, 128], 2, 40), longest)
