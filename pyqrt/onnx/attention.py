@@ -50,10 +50,10 @@ def attention(
     score_scale = constant("score_multiplier")[:heads] / _EXPONENT_UNIT * np.log(2.0)
     scores = graph.op("Mul", scores, graph.constant(_per_head(score_scale), "score_scale"))
     scores = graph.op("Add", scores, graph.op("Mul", absent, scalar(_MASKED)))
-    context = graph.op("MatMul", graph.op("Softmax", scores, axis=-1), by_head(value, 0, 2, 1, 3))
     exponent = constant("output_exponent")[:heads].astype(float) - 14
-    ratio = constant("output_multiplier")[:heads] * np.exp2(exponent)
-    context = graph.op("Mul", context, graph.constant(_per_head(ratio), "output_scale"))
+    ratio = np.repeat(constant("output_multiplier")[:heads] * np.exp2(exponent), dim).astype(np.float32)
+    value = graph.op("Mul", value, graph.constant(ratio, "output_scale"))
+    context = graph.op("MatMul", graph.op("Softmax", scores, axis=-1), by_head(value, 0, 2, 1, 3))
     context = graph.op("Transpose", context, perm=[0, 2, 1, 3])
     return graph.op("Reshape", context, np.array([0, 0, heads * dim], np.int64))
 

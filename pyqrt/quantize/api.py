@@ -125,7 +125,9 @@ def quantize_encoder(
 
     statistics = channel_statistics(encoder, batches())
     scales = choose_scales(encoder, statistics, batches, recipe)
-    if recipe.rounding == "gptq":
+    # One rounding cannot make good the errors of layers that read different inputs.
+    shared = len(set(encoder.config.layer_order)) < encoder.config.num_hidden_layers
+    if recipe.rounding == "gptq" and not shared:
         encoder = round_weights(
             encoder,
             scales,

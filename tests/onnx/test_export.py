@@ -42,7 +42,9 @@ def test_every_family(name: str, number: int, tmp_path: Path) -> None:
     difference = compare(tmp_path / "model.onnx", Model(file), ids, types)
     assert difference.rows >= len(ids)
     assert difference.magnitude > 0
-    assert difference.cosine_mean > LEAST_COSINE
+    # Rows of one column have a sign for a direction, which a small value may change.
+    one_column = file.program.buffers[file.program.outputs[0].buffer].width == 1
+    assert difference.cosine_mean > LEAST_COSINE or (one_column and difference.largest < 0.02)
 
 
 def test_padding_changes_nothing_but_roundings(tmp_path: Path) -> None:
