@@ -189,7 +189,9 @@ def test_bug_frozen_layer_norm_shift_overflows(tmp_path: Path) -> None:
     outlier = [Encoded([7, 8, 7], [0, 0, 0])]
     (expected,) = oracle.run(file.program, file.tensors, [outlier[0].ids]).values()
     np.testing.assert_array_equal(Model(file).run([outlier[0].ids]).values, np.asarray(expected, np.int64))
-    comparison = compare(encoder.config.head, float_outputs(encoder, outlier), integer_outputs(Model(file), outlier))
+    comparison = compare(
+        encoder.config.head, float_outputs(encoder, outlier), integer_outputs(Model(file), outlier)
+    )
     assert comparison.mean_cosine > 0.9
 
 
@@ -199,9 +201,7 @@ def test_bug_layer_norm_divides_by_gamma(tmp_path: Path) -> None:
     edit(tmp_path, lambda t: t["encoder.layer.1.output.LayerNorm.weight"].fill_(0.0))
     encoder, _ = load_checkpoint(tmp_path)
     unseen = sequences(encoder, 8, seed=2)
-    outputs = integer_outputs(
-        Model(quantize_encoder(encoder, sequences(encoder, 16, seed=0), IBERT)), unseen
-    )
+    outputs = integer_outputs(Model(quantize_encoder(encoder, sequences(encoder, 16, seed=0), IBERT)), unseen)
     comparison = compare(encoder.config.head, float_outputs(encoder, unseen), outputs)
     assert comparison.relative_error < 1e-3
 
