@@ -30,7 +30,7 @@ def quantize(
     calibration: Annotated[
         Path | None,
         typer.Option(
-            help="Text like the model will see: .txt (one per line), .tsv, token ids in .jsonl; default: built in."
+            help="Text like the model will see: .txt, .tsv, or token ids, .jsonl; default: built in."
         ),
     ] = None,
     task: Annotated[TaskName | None, typer.Option(help="Default: what the checkpoint says.")] = None,

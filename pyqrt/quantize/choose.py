@@ -95,7 +95,7 @@ def _per_head(name: str) -> bool:
 
 
 def _symmetric(bounds: tuple[float, float], factor: Vector, shift: Vector) -> Grid:
-    return symmetric_grid(factor * max(abs(bounds[0]), abs(bounds[1])), shift)
+    return symmetric_grid(factor * max(abs(bounds[0]), abs(bounds[1]), 1e-12), shift)  # 0: a dead tensor
 
 
 def _transforms(

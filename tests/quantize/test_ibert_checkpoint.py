@@ -216,9 +216,6 @@ def test_bug_softmax_floor_gives_rows_of_zeros(tmp_path: Path) -> None:
     encoder, _ = load_checkpoint(tmp_path)
     text = random_sequences(encoder, [320], seed=5)
     scales_from = sequences(encoder, 8, seed=0) + text
-    file = quantize_encoder(encoder, scales_from, IBERT)
-    values = oracle.run(file.program, file.tensors, [text[0].ids], [text[0].types])
-    assert np.asarray(next(iter(values.values())), np.int64).any()
     statistics = channel_statistics(encoder, pack(scales_from))
     scales = choose_scales(encoder, statistics, lambda: pack(scales_from), IBERT)
     context = context_of(encoder, scales, text[0])
