@@ -14,11 +14,15 @@ from pyqrt.nn.huggingface import Source
 
 
 class Family(Protocol):
-    """What a family file provides."""
+    """What a family file provides.
+
+    One whose checkpoints may hold ranges of activations also has ``activation_ranges(hf, config)``: tap name
+    -> the modules (names without PREFIX) whose `x_min` and `x_max` bound it, in turn; empty if not in use.
+    """
 
     MODEL_TYPE: str  # `model_type` in config.json; the file is named after it, with "_" for "-"
     PREFIX: str | tuple[str, ...]  # of the encoder's tensors in a checkpoint with a head, as "bert."
-    UNUSED: tuple[str, ...]  # beginnings of names of tensors that checkpoints may have beyond `parameters`
+    UNUSED: tuple[str, ...]  # how names of tensors beyond `parameters` begin, "*" for anything
     TOKENIZER_CLASSES: tuple[str, ...]  # whose vocab.txt is a WordPiece vocabulary
 
     def configure(self, hf: Mapping[str, Any], task: str | None) -> EncoderConfig:

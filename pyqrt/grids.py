@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pyqrt.arithmetic import POLYNOMIALS, Polynomial
+
 Vector = NDArray[np.float64]
 
 MAX_S8 = 127
@@ -68,13 +70,15 @@ class Scales:
     grids: int8 tensors, by tap name (`pyqrt.nn.Encoder.taps`).
     wide: int16 tensors, by tap name: ``real = q * wide[name]``.
     All are single-precision numbers, so that saving loses nothing.
+    polynomial: of the fused GELU and of softmax (`csrc/fixed/README.md`).
     """
 
     grids: dict[str, Grid]
     wide: dict[str, float]
+    polynomial: Polynomial = "minimax"
 
     def save(self, path: Path) -> None:
-        """Writes a safetensors file with the tensors `scale/NAME`, `shift/NAME`, ..., all float32."""
+        """Writes safetensors: tensors `scale/NAME`, `shift/NAME`, ..., all float32; metadata `polynomial`."""
         from safetensors.numpy import save_file
 
         tensors: dict[str, NDArray[np.float32]] = {}
@@ -84,14 +88,16 @@ class Scales:
             tensors[f"zero_point/{name}"] = np.array([grid.zero_point], dtype=np.float32)
         for name, scale in self.wide.items():
             tensors[f"wide/{name}"] = np.array([scale], dtype=np.float32)
-        save_file(tensors, path)
+        save_file(tensors, path, {"polynomial": self.polynomial})
 
     @staticmethod
     def load(path: Path) -> Scales:
-        """The inverse of `save`. Raises KeyError when a grid is incomplete."""
-        from safetensors.numpy import load_file
+        """The inverse of `save`. Raises KeyError when a grid is incomplete or the polynomial unknown."""
+        from safetensors import safe_open
 
-        tensors = load_file(path)
+        with safe_open(path, "np") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
+            metadata = file.metadata() or {}
         names = [key.removeprefix("scale/") for key in tensors if key.startswith("scale/")]
         grids = {
             name: Grid(
@@ -106,4 +112,5 @@ class Scales:
             for key, value in tensors.items()
             if key.startswith("wide/")
         }
-        return Scales(grids=grids, wide=wide)
+        known = {polynomial: polynomial for polynomial in POLYNOMIALS}
+        return Scales(grids, wide, known[metadata.get("polynomial", "minimax")])

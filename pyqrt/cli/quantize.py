@@ -30,7 +30,7 @@ def quantize(
     calibration: Annotated[
         Path | None,
         typer.Option(
-            help="Texts like those the model will see: .txt, one per line, or .tsv; default: built in."
+            help="Text like the model will see: .txt, .tsv, or token ids, .jsonl; default: built in."
         ),
     ] = None,
     task: Annotated[TaskName | None, typer.Option(help="Default: what the checkpoint says.")] = None,
@@ -42,7 +42,8 @@ def quantize(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write the file even below the gate.")] = False,
     recipe: Annotated[
-        str, typer.Option(metavar="NAME|FILE.toml", help="default, speed or plain, or a file like theirs.")
+        str,
+        typer.Option(metavar="NAME|FILE.toml", help="default, speed, plain or ibert, or a file like theirs."),
     ] = "default",
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON, no progress.")] = False,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pyqrt.grids import Grid, Vector
 from pyqrt.lower.builder import Tensor
 from pyqrt.lower.fixed_point import LoweringError, round_half_up
-from pyqrt.lower.linear import IntegerInput, requantize_s8, requantize_s16
+from pyqrt.lower.linear import IntegerInput, polynomial_attribute, requantize_s8, requantize_s16
 from pyqrt.lower.parts import Parts, parameters_of, to_numpy
 from pyqrt.nn.config import EncoderConfig, RelativeBias
 from pyqrt.nn.layers import Attention
@@ -42,7 +42,13 @@ def lower_attention(
         f"{prefix}.context",
         inputs,
         (output,),
-        {"num_heads": heads, "head_dim": head_dim, "zero_point": context.zero_point, **attributes},
+        {
+            "num_heads": heads,
+            "head_dim": head_dim,
+            "zero_point": context.zero_point,
+            **polynomial_attribute(parts.scales.polynomial),
+            **attributes,
+        },
         {
             "score_multiplier": np.clip(round_half_up(score * 2.0**28), 1, 2**31 - 1).astype(np.int32),
             "output_multiplier": multiplier,

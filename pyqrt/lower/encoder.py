@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -141,7 +142,7 @@ def _by_place(scales: Scales, layer_order: Sequence[int]) -> Scales:
             if f"layers.{index}.{rest}" in by_name
         }
 
-    return Scales(grids=placed(scales.grids), wide=placed(scales.wide))
+    return replace(scales, grids=placed(scales.grids), wide=placed(scales.wide))
 
 
 def _by_weights(taps: dict[str, list[Tapped]], layer_order: Sequence[int]) -> dict[str, list[Tapped]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pyqrt.arithmetic import Polynomial
 from pyqrt.grids import GELU_SCALE, MAX_S8, MAX_S16, Grid, Vector
 from pyqrt.lower.builder import ProgramBuilder, Tensor
 from pyqrt.lower.fixed_point import (
@@ -43,6 +44,11 @@ class IntegerLinear:
     scale: Vector  # [n]
     pre_shift: int
     worst_sum: int  # magnitude of the shifted sum that no input exceeds
+
+
+def polynomial_attribute(polynomial: Polynomial) -> dict[str, int | str]:
+    """The attribute `polynomial` of a node; the default is left out."""
+    return {} if polynomial == "minimax" else {"polynomial": polynomial}
 
 
 def quantize_linear(weight: Vector, bias: Vector, source: Grid | float) -> IntegerLinear:
@@ -174,6 +180,7 @@ def gelu_s8(
     weight: Vector,
     bias: Vector,
     grid: Grid,
+    polynomial: Polynomial,
 ) -> int:
     """GELU of ``weight @ x + bias`` on `grid` (whose shift must be 0), as int8; the output buffer."""
     linear = quantize_linear(weight, bias, source.grid)
@@ -187,15 +194,31 @@ def gelu_s8(
         "gelu_s8",
         "s8",
         zero_point=grid.zero_point,
-        attributes={"gelu_shift": shift},
+        attributes={"gelu_shift": shift, **polynomial_attribute(polynomial)},
         tensors={"gelu_multiplier": np.pad(multiplier, (0, -len(multiplier) % 32))},
     )
 
 
-def gelu_s16(builder: ProgramBuilder, name: str, source: IntegerInput, weight: Vector, bias: Vector) -> int:
+def gelu_s16(
+    builder: ProgramBuilder,
+    name: str,
+    source: IntegerInput,
+    weight: Vector,
+    bias: Vector,
+    polynomial: Polynomial,
+) -> int:
     """GELU of ``weight @ x + bias`` as int16 of GELU_SCALE; the output buffer."""
     linear = quantize_linear(weight, bias, source.grid)
-    return add_linear(builder, name, source, linear, np.full(len(bias), GELU_SCALE), "gelu_s16", "s16")
+    return add_linear(
+        builder,
+        name,
+        source,
+        linear,
+        np.full(len(bias), GELU_SCALE),
+        "gelu_s16",
+        "s16",
+        attributes=polynomial_attribute(polynomial),
+    )
 
 
 def residual_s16(

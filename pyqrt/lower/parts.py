@@ -111,12 +111,20 @@ class Parts:
         """
         grid = self.scales.grids.get(name)
         if grid is not None:
-            return self._made(name, gelu_s8(self.builder, name, source, *parameters_of(linear), grid), grid)
+            return self._made(
+                name,
+                gelu_s8(self.builder, name, source, *parameters_of(linear), grid, self.scales.polynomial),
+                grid,
+            )
         scale = self.scales.wide[name]
         if function == "linear":
             return self.linear(name, linear, source)
         if is_gelu(function) and scale == GELU_SCALE:
-            return self._made(name, gelu_s16(self.builder, name, source, *parameters_of(linear)), scale)
+            return self._made(
+                name,
+                gelu_s16(self.builder, name, source, *parameters_of(linear), self.scales.polynomial),
+                scale,
+            )
         return self.lookup(name, self.linear(before, linear, source), activation(function), scale)
 
     def multiplied(self, name: str, a: IntegerInput, b: IntegerInput) -> IntegerInput:

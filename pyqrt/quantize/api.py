@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyqrt
 from pyqrt.data import calibration_texts, heldout_texts
@@ -23,12 +23,22 @@ from pyqrt.quantize.gate import DEFAULT_GATES, Comparison, check, compare, float
 from pyqrt.quantize.recipe import Recipe, read_recipe
 from pyqrt.quantize.round_weights import round_weights
 from pyqrt.quantize.statistics import PackedBatch, channel_statistics
-from pyqrt.quantize.texts import Encoded, Example, pack, random_sequences, read_examples, sample
+from pyqrt.quantize.texts import (
+    Encoded,
+    Example,
+    pack,
+    random_sequences,
+    read_examples,
+    read_token_ids,
+    sample,
+)
 from pyqrt.runtime.format import ModelFile, tensor_digests, write
 from pyqrt.runtime.model import Model
 from pyqrt.runtime.tasks import Problem as TaskProblem
 from pyqrt.runtime.tasks import Task
 from pyqrt.runtime.tokenization import Tokenizer
+
+T = TypeVar("T")
 
 CALIBRATION_EXAMPLES = 512
 HELDOUT_EXAMPLES = 128
@@ -55,8 +65,8 @@ def quantize_checkpoint(
 ) -> dict[str, Any]:
     """Quantizes a Hugging Face checkpoint directory to a `.qrt` model file; returns its report.
 
-    calibration: text file, one text per line, or `.tsv` (see `pyqrt.quantize.texts`); an eighth of it
-    is held out. None: bundled English text. task: None takes it from the checkpoint.
+    calibration: text file, one text per line, `.tsv`, or token ids as `.jsonl` (`pyqrt.quantize.texts`);
+    an eighth of it is held out. None: bundled English text. task: None takes it from the checkpoint.
     max_length: tokens a sequence may have; None: as many as the checkpoint has positions.
     gate: least score against the float model on held-out text (`pyqrt.quantize.gate`); None: the
     task's default. force: write whatever the score. recipe: name of a bundled
@@ -77,7 +87,9 @@ def quantize_checkpoint(
         _limit_length(encoder, max_length)
         report_progress("reading the checkpoint", 1, 1)
         seen, unseen = _sequences(encoder, checkpoint, calibration, seed)
-        file = quantize_encoder(encoder, seen, settings, report_progress, checkpoint.tokenizer_json)
+        file = quantize_encoder(
+            encoder, seen, settings, report_progress, checkpoint.tokenizer_json, checkpoint.limits
+        )
         comparison = compare_encoder(encoder, Model(file), unseen, report_progress)
     head = encoder.config.head
     if not force:
@@ -96,6 +108,7 @@ def quantize_checkpoint(
         "architecture": checkpoint.config.get("architectures"),
         "family": encoder.config.family,
         "calibration": "bundled" if calibration is None else Path(calibration).name,
+        "trained_ranges": len(checkpoint.limits),
         "recipe": {"name": Path(recipe).stem, **settings.to_dict()},
         "seed": seed,
     }
@@ -109,10 +122,11 @@ def quantize_encoder(
     recipe: Recipe | None = None,
     progress: Progress = silent,
     tokenizer: str | None = None,
+    limits: Mapping[str, float] | None = None,
 ) -> ModelFile:
     """Calibrates and lowers a float encoder: a model file in memory, for `Model` to run.
 
-    recipe: None is the bundled one called "default".
+    recipe: None is the bundled one called "default". limits: `choose_scales`.
     """
     recipe = recipe or read_recipe("default")
 
@@ -124,7 +138,7 @@ def quantize_encoder(
         progress("calibrating", len(packed), len(packed))
 
     statistics = channel_statistics(encoder, batches())
-    scales = choose_scales(encoder, statistics, batches, recipe)
+    scales = choose_scales(encoder, statistics, batches, recipe, limits)
     # One rounding cannot make good the errors of layers that read different inputs.
     shared = len(set(encoder.config.layer_order)) < encoder.config.num_hidden_layers
     if recipe.rounding == "gptq" and not shared:
@@ -197,11 +211,13 @@ def _sequences(
 ) -> tuple[list[Encoded], list[Encoded]]:
     """Sequences to calibrate on and sequences to compare on, none in both."""
     config = encoder.config
+    if calibration is not None and Path(calibration).suffix == ".jsonl":
+        return _held_out(read_token_ids(Path(calibration), config), calibration, seed)
     if checkpoint.tokenizer_json is None:
         if calibration is not None:
             raise ModelError(
                 f"{checkpoint.path} has neither tokenizer.json nor vocab.txt, so text cannot calibrate it; "
-                "add one, or leave the calibration text out to calibrate on random token ids"
+                "add one, calibrate on token ids (.jsonl), or leave it out for random token ids"
             )
         sequences = random_sequences(config.vocab_size, config.max_length, 2 * RANDOM_SEQUENCES, seed)
         return sequences[:RANDOM_SEQUENCES], sequences[RANDOM_SEQUENCES:]
@@ -210,13 +226,17 @@ def _sequences(
         seen = [Example(text) for text in calibration_texts()]
         unseen = [Example(text) for text in heldout_texts()]
     else:
-        examples = read_examples(Path(calibration))
-        if len(examples) < 2:
-            raise ModelError(f"{calibration} holds one text; at least 2 are needed, one to compare on")
-        drawn = sample(examples, CALIBRATION_EXAMPLES + HELDOUT_EXAMPLES, seed)
-        held_out = min(HELDOUT_EXAMPLES, max(1, len(drawn) // 8))
-        seen, unseen = drawn[held_out:], drawn[:held_out]
+        seen, unseen = _held_out(read_examples(Path(calibration)), calibration, seed)
     return encode(tokenizer, seen, config.vocab_size), encode(tokenizer, unseen, config.vocab_size)
+
+
+def _held_out(examples: Sequence[T], source: str | Path, seed: int) -> tuple[list[T], list[T]]:
+    """A sample to calibrate on, and an eighth of it to compare on."""
+    if len(examples) < 2:
+        raise ModelError(f"{source} holds one text; at least 2 are needed, one to compare on")
+    drawn = sample(examples, CALIBRATION_EXAMPLES + HELDOUT_EXAMPLES, seed)
+    held_out = min(HELDOUT_EXAMPLES, max(1, len(drawn) // 8))
+    return drawn[held_out:], drawn[:held_out]
 
 
 def encode(tokenizer: Tokenizer, examples: Sequence[Example], vocab_size: int) -> list[Encoded]:

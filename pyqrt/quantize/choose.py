@@ -8,6 +8,9 @@ Every step is free at run time, being folded into constants the integer program 
 - queries, keys, values: one scale per head; keys and values centred per channel (a constant added
   to every key leaves softmax as it is, one added to every value passes through it);
 - context: one scale per head, about the values' centre.
+
+With symmetric grids (`Recipe.grids`), as I-BERT's, an int8 tensor has one scale and nothing else. So have the
+tensors whose ranges came with the checkpoint.
 """
 
 from __future__ import annotations
@@ -45,12 +48,19 @@ def choose_scales(
     statistics: Mapping[str, ChannelStatistics],
     batches: Callable[[], Iterable[PackedBatch]],
     recipe: Recipe,
+    limits: Mapping[str, float] | None = None,
 ) -> Scales:
     """Decides every scale from what calibration saw.
 
     statistics: of every tap; batches: the same data again, for an observer other than "minmax".
+    limits: largest magnitudes that are known beforehand, by tap name (`Checkpoint.limits`): no calibration
+    changes them.
     """
+    limits = limits or {}
     transforms = _transforms(encoder, statistics, recipe.wide_noise)
+    symmetric = {name for name in transforms if recipe.grids == "symmetric" or name in limits}
+    for name in symmetric:
+        transforms[name] = _plain(transforms[name])
     ranges = {
         name: (float(((s.low - shift) / factor).min()), float(((s.high - shift) / factor).max()))
         for name, (factor, shift) in transforms.items()
@@ -63,13 +73,20 @@ def choose_scales(
             both = name, name.replace(".relative_", ".")
             low, high = min(ranges[n][0] for n in both), max(ranges[n][1] for n in both)
             ranges |= dict.fromkeys(both, (low, high))
+    ranges |= {name: (-limits[name], limits[name]) for name in transforms if name in limits}
     grids = {
         name: _symmetric(ranges[name], *transforms[name])
-        if _per_head(name)
+        if _per_head(name) or name in symmetric
         else asymmetric_grid(*ranges[name], *transforms[name])
         for name in transforms
     }
-    return Scales(grids=grids, wide=_wide_scales(encoder.config, statistics, recipe.headroom))
+    wide = _wide_scales(encoder.config, statistics, recipe.headroom, limits)
+    return Scales(grids, wide, recipe.polynomial)
+
+
+def _plain(transform: _Transform) -> _Transform:
+    """One factor for all channels, no shift."""
+    return np.ones_like(transform[0]), np.zeros_like(transform[1])
 
 
 def _per_head(name: str) -> bool:
@@ -78,7 +95,7 @@ def _per_head(name: str) -> bool:
 
 
 def _symmetric(bounds: tuple[float, float], factor: Vector, shift: Vector) -> Grid:
-    return symmetric_grid(factor * max(abs(bounds[0]), abs(bounds[1])), shift)
+    return symmetric_grid(factor * max(abs(bounds[0]), abs(bounds[1]), 1e-12), shift)  # 0: a dead tensor
 
 
 def _transforms(
@@ -186,10 +203,14 @@ def _least_error_range(histogram: Histogram) -> tuple[float, float]:
 
 
 def _wide_scales(
-    config: EncoderConfig, statistics: Mapping[str, ChannelStatistics], headroom: float
+    config: EncoderConfig,
+    statistics: Mapping[str, ChannelStatistics],
+    headroom: float,
+    limits: Mapping[str, float],
 ) -> dict[str, float]:
-    """Scales of the int16 tensors: the calibrated limit with headroom over 32767."""
-    wide = {name: max(float(s.limit().max()) * headroom, 1e-9) / MAX_S16 for name, s in statistics.items()}
+    """Scales of the int16 tensors: the calibrated limit with headroom, or the known one, over 32767."""
+    seen = {name: float(s.limit().max()) * headroom for name, s in statistics.items()}
+    wide = {name: max(limit, 1e-9) / MAX_S16 for name, limit in {**seen, **limits}.items()}
     for name, before in statistics.items():
         prefix, _, kind = name.rpartition(".")
         if kind == "up" and _fused_gelu(config.hidden_act, before):

@@ -116,7 +116,7 @@ class QuantizedEncoder(nn.Module):
             name: replace(grid, scale=self._step(name).detach().double().numpy())
             for name, grid in self._scales.grids.items()
         }
-        return Scales(grids, self._scales.wide)
+        return replace(self._scales, grids=grids)
 
     def trained(self) -> tuple[Encoder, Scales]:
         """What `pyqrt.lower` makes the model file of: the encoder with its weights clipped, and the scales.

@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from pyqrt.arithmetic import Polynomial
 from pyqrt.errors import ModelError
 
 if sys.version_info >= (3, 11):
@@ -17,6 +18,7 @@ else:
 
 Observer = Literal["minmax", "percentile", "mse"]
 Rounding = Literal["gptq", "nearest"]
+Grids = Literal["fitted", "symmetric"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,9 @@ class Recipe:
     share of the residual stream's bulk power; inf: never.
     rounding: "gptq", weights and biases in the order they run (`round_weights`), or "nearest".
     damping: of "gptq", share of the mean input variance added to every input's.
+    grids: of int8 tensors. "fitted": zero points, factors per channel, scales per head; "symmetric": one
+    scale for a tensor and nothing else.
+    polynomial: of the fused GELU and of softmax, "minimax" or "ibert" (`csrc/fixed`).
     """
 
     observer: Observer
@@ -37,9 +42,13 @@ class Recipe:
     wide_noise: float
     rounding: Rounding
     damping: float
+    grids: Grids
+    polynomial: Polynomial
 
     def __post_init__(self) -> None:
-        for name, known in (("observer", get_args(Observer)), ("rounding", get_args(Rounding))):
+        choices = {"observer": Observer, "rounding": Rounding, "grids": Grids, "polynomial": Polynomial}
+        for name, kind in choices.items():
+            known = get_args(kind)
             if getattr(self, name) not in known:
                 raise ModelError(f"{name} is {getattr(self, name)!r}; known: {', '.join(known)}")
         for name, least in (("headroom", 1.0), ("wide_noise", 0.0), ("damping", 0.0)):

@@ -1,16 +1,21 @@
-"""Texts to packed batches: reading calibration files, tokenizing, batching by token count."""
+"""Texts and token ids to packed batches: reading calibration files, sampling, batching by token count."""
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 
 from pyqrt.errors import ModelError
+from pyqrt.nn import EncoderConfig
 from pyqrt.quantize.statistics import PackedBatch
+
+T = TypeVar("T")
 
 BATCH_TOKENS = 2048
 _TEXT_COLUMNS = ("sentence", "text", "tokens")
@@ -40,10 +45,7 @@ def read_examples(path: Path) -> list[Example]:
     `sentence2` (or `question` with `sentence` or `context`) a pair, other columns are ignored.
     Anything else: one text per line. Empty lines are skipped. Raises ModelError.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(f"cannot read calibration text {path}: {error}") from error
+    lines = _lines(path)
     if path.suffix == ".tsv":
         examples = _read_table(path, lines)
     else:
@@ -51,6 +53,13 @@ def read_examples(path: Path) -> list[Example]:
     if not examples:
         raise ModelError(f"{path} holds no text to calibrate on")
     return examples
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(f"cannot read calibration text {path}: {error}") from error
 
 
 def _read_table(path: Path, lines: Sequence[str]) -> list[Example]:
@@ -74,7 +83,49 @@ def _read_table(path: Path, lines: Sequence[str]) -> list[Example]:
     return examples
 
 
-def sample(examples: Sequence[Example], count: int, seed: int) -> list[Example]:
+def read_token_ids(path: Path, config: EncoderConfig) -> list[Encoded]:
+    """Sequences of a `.jsonl` calibration file: on every line ``{"ids": [...], "types": [...]}``.
+
+    ids: all token ids of a sequence, special ones included; types: as many token types, zeros if left out.
+    Empty lines are skipped. Raises ModelError, naming the line, for anything else, and for what the
+    model of `config` does not take.
+    """
+    sequences = []
+    for number, line in enumerate(_lines(path), start=1):
+        if line.strip():
+            try:
+                sequences.append(_read_sequence(line, config))
+            except ModelError as error:
+                raise ModelError(f"{path}, line {number}: {error}") from None
+    if not sequences:
+        raise ModelError(f"{path} holds no token ids to calibrate on")
+    return sequences
+
+
+def _read_sequence(line: str, config: EncoderConfig) -> Encoded:
+    try:
+        entry: Any = json.loads(line)
+    except ValueError as error:
+        raise ModelError(f"not JSON ({error})") from None
+    if not isinstance(entry, dict) or "ids" not in entry or entry.keys() - {"ids", "types"}:
+        raise ModelError('expected an object of "ids" and, optionally, "types"')
+    ids = entry["ids"]
+    limits = {"ids": config.vocab_size, "types": max(config.type_vocab_size, 1)}
+    for name, values in entry.items():
+        if not isinstance(values, list) or not all(type(value) is int for value in values):
+            raise ModelError(f"{name} must be a list of integers")
+        for place, value in enumerate(values):
+            if not 0 <= value < limits[name]:
+                raise ModelError(f"{name}[{place}] is {value}; it must be in [0, {limits[name]})")
+    if not 1 <= len(ids) <= config.max_length:
+        raise ModelError(f"{len(ids)} ids; the model takes 1 to {config.max_length}: cut the sequence")
+    types = entry.get("types", [0] * len(ids))
+    if len(types) != len(ids):
+        raise ModelError(f"{len(types)} types for {len(ids)} ids")
+    return Encoded(ids, types)
+
+
+def sample(examples: Sequence[T], count: int, seed: int) -> list[T]:
     """At most `count` examples, drawn without repetition, the same ones for the same seed."""
     if len(examples) <= count:
         return list(examples)

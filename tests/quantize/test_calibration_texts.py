@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pyqrt.errors import ModelError
-from pyqrt.quantize.texts import Encoded, Example, pack, random_sequences, read_examples, sample
+from pyqrt.quantize.texts import (
+    Encoded,
+    Example,
+    pack,
+    random_sequences,
+    read_examples,
+    read_token_ids,
+    sample,
+)
+from tiny_encoders import tiny_encoder
 
 
 def write(path: Path, text: str) -> Path:
@@ -79,3 +89,36 @@ def test_random_sequences_stay_within_the_model() -> None:
     sequences = random_sequences(7, 5, count=50, seed=0)
     assert all(1 <= len(s.ids) <= 5 and set(s.ids) <= set(range(7)) for s in sequences)
     assert sequences == random_sequences(7, 5, count=50, seed=0)
+
+
+CONFIG = replace(tiny_encoder("bert").config, vocab_size=50, max_length=4, type_vocab_size=2)
+
+
+def test_token_ids_are_read_line_by_line(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", '{"ids": [1, 49], "types": [0, 1]}\n\n{"ids": [0, 2, 3, 4]}\n')
+    assert read_token_ids(path, CONFIG) == [Encoded([1, 49], [0, 1]), Encoded([0, 2, 3, 4], [0] * 4)]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "a.jsonl holds no token ids"),
+        ("\n \n", "a.jsonl holds no token ids"),
+        ('{"ids": [1]}\n{"ids": [1, 50]}', r"line 2: ids\[1\] is 50; it must be in \[0, 50\)"),
+        ('{"ids": [-1]}', r"line 1: ids\[0\] is -1; it must be in \[0, 50\)"),
+        ('{"ids": [1], "types": [2]}', r"line 1: types\[0\] is 2; it must be in \[0, 2\)"),
+        ('\n{"ids": []}', "line 2: 0 ids; the model takes 1 to 4"),
+        ('{"ids": [1, 1, 1, 1, 1]}', "line 1: 5 ids; the model takes 1 to 4: cut"),
+        ('{"ids": [1, 1], "types": [0]}', "line 1: 1 types for 2 ids"),
+        ('{"ids": [1.0]}', "line 1: ids must be a list of integers"),
+        ('{"ids": [true]}', "line 1: ids must be a list of integers"),
+        ('{"ids": 7}', "line 1: ids must be a list of integers"),
+        ('{"ids": [1], "mask": [1]}', "line 1: expected an object"),
+        ('{"types": [0]}', "line 1: expected an object"),
+        ("[1, 2]", "line 1: expected an object"),
+        ("1 2", "line 1: not JSON"),
+    ],
+)
+def test_unusable_token_ids_are_refused(tmp_path: Path, content: str, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        read_token_ids(write(tmp_path / "a.jsonl", content), CONFIG)

@@ -78,7 +78,7 @@ def test_max_length_is_kept_and_checked(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"recipe": "magic"}, "neither one of default, plain, speed nor"),
+        ({"recipe": "magic"}, "neither one of default, ibert, plain, speed nor"),
         ({"gate": 1.5}, r"must lie in \[0, 1\]"),
         ({"task": "magic"}, "magic"),
     ],
@@ -95,3 +95,16 @@ def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
     text.write_text("calibration\ncalibration\n")
     with pytest.raises(ModelError, match="do not belong together"):
         quantize_checkpoint(source, tmp_path / "model.qrt", calibration=text, progress=False)
+
+
+def test_token_ids_calibrate_a_checkpoint_without_a_tokenizer(tmp_path: Path) -> None:
+    source = checkpoint(tmp_path / "bert", tokenizer=False)
+    ids = tmp_path / "own.jsonl"
+    ids.write_text("\n".join(f'{{"ids": {[(3 * i + j) % 20 for j in range(1 + i % 9)]}}}' for i in range(80)))
+    report = quantize_checkpoint(source, tmp_path / "model.qrt", calibration=ids, progress=False)
+    assert report["calibration_sequences"] == 70
+    assert report["heldout"]["rows"] == 10
+    assert report["provenance"]["calibration"] == "own.jsonl"
+    ids.write_text('{"ids": [1]}\n{"ids": [4000]}\n')
+    with pytest.raises(ModelError, match=r"own.jsonl, line 2: ids\[0\] is 4000"):
+        quantize_checkpoint(source, tmp_path / "other.qrt", calibration=ids, progress=False)

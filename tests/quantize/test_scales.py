@@ -182,3 +182,31 @@ def test_scales_survive_a_file(tmp_path: Path) -> None:
         np.testing.assert_array_equal(again.grids[name].scale, grid.scale)
         np.testing.assert_array_equal(again.grids[name].shift, grid.shift)
         assert again.grids[name].zero_point == grid.zero_point
+
+
+@pytest.mark.parametrize("recipe", ["plain", "ibert"])
+def test_a_projection_that_is_zero_everywhere_can_be_quantized(recipe: str) -> None:
+    encoder = tiny_encoder("bert", 0)
+    with torch.no_grad():
+        for parameter in encoder.layers[0].attention.query.parameters():
+            parameter.zero_()
+    sequences = random_sequences(encoder, mixed_lengths(encoder, 12))
+    model = Model(quantize_encoder(encoder, sequences, read_recipe(recipe)))
+    assert compare_encoder(encoder, model, sequences).relative_error < 0.06
+
+
+def test_saving_keeps_the_polynomial(tmp_path: Path) -> None:
+    scales = replace(plain_scales(tiny_encoder("bert", 0)), polynomial="ibert")
+    scales.save(tmp_path / "scales")
+    assert Scales.load(tmp_path / "scales").polynomial == "ibert"
+
+
+def test_symmetric_grids_have_one_scale_and_nothing_else() -> None:
+    encoder = tiny_encoder("bert", 0)
+    sequences = random_sequences(encoder, mixed_lengths(encoder, 12))
+    scales = chosen(encoder, sequences, grids="symmetric")
+    assert scales.grids.keys() == plain_scales(encoder).grids.keys()
+    for name, grid in scales.grids.items():
+        assert (grid.scale == grid.scale[0]).all(), name
+        assert not grid.shift.any(), name
+        assert grid.zero_point == 0, name

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from pyqrt.errors import ModelError
 from pyqrt.models import family
 from pyqrt.nn import Encoder
 from pyqrt.quantize.checkpoint.files import Directory
+from pyqrt.quantize.checkpoint.ranges import read_limits
 from pyqrt.quantize.checkpoint.sentence_transformers import read_sentence_transformer
 from pyqrt.quantize.checkpoint.tokenizer import read_tokenizer
 from pyqrt.quantize.checkpoint.weights import load_weights, read_weights
@@ -27,6 +28,7 @@ class Checkpoint:
     path: the directory. config: config.json. tokenizer_json: text of a tokenizer.json without truncation
     and padding, None if the checkpoint has no tokenizer. sha256: hexadecimal digest of every weight file.
     max_length: tokens a sequence may have, the encoder's too. files: those read, relative to `path`.
+    limits: largest magnitudes of activations by tap name, if the weights were trained with fixed ranges.
     """
 
     path: Path
@@ -35,6 +37,7 @@ class Checkpoint:
     sha256: dict[str, str]
     max_length: int
     files: tuple[str, ...]
+    limits: dict[str, float] = field(default_factory=dict)
 
 
 def load_checkpoint(directory: str | PathLike[str], task: str | None = None) -> tuple[Encoder, Checkpoint]:
@@ -82,6 +85,10 @@ def load_checkpoint(directory: str | PathLike[str], task: str | None = None) -> 
         encoder = Encoder(config)
     tensors, sha256 = read_weights(transformer, encoder, described_by)
     load_weights(encoder, tensors, described_by, transformer.path)
+    try:
+        limits = read_limits(tensors, described_by, hf, config)
+    except ModelError as error:
+        raise ModelError(f"{transformer.path}: {error}") from None
     tokenizer_json = read_tokenizer(
         transformer,
         described_by.TOKENIZER_CLASSES,
@@ -94,5 +101,6 @@ def load_checkpoint(directory: str | PathLike[str], task: str | None = None) -> 
         sha256=sha256,
         max_length=config.max_length,
         files=root.files_read(),
+        limits=limits,
     )
     return encoder.eval(), checkpoint

@@ -7,6 +7,7 @@ import hashlib
 import pickle
 import re
 from collections.abc import Iterable
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import torch
@@ -112,7 +113,7 @@ def _listing(names: Iterable[str], limit: int = 12) -> str:
     return ", ".join(names[:limit]) + more
 
 
-def _canonical_name(name: str, prefix: str | tuple[str, ...]) -> str:
+def canonical_name(name: str, prefix: str | tuple[str, ...]) -> str:
     """Without the family's prefix, and with today's names for what TensorFlow calls gamma and beta."""
     for start in (prefix,) if isinstance(prefix, str) else prefix:
         name = name.removeprefix(start)
@@ -130,7 +131,7 @@ def load_weights(encoder: Encoder, tensors: dict[str, Tensor], family: Family, s
     by_name: dict[str, str] = {}
     problems = []
     for name in tensors:
-        canonical = _canonical_name(name, family.PREFIX)
+        canonical = canonical_name(name, family.PREFIX)
         if canonical in by_name:
             problems.append(f"{name} and {by_name[canonical]} are the same tensor twice")
         by_name[canonical] = name
@@ -160,7 +161,7 @@ def load_weights(encoder: Encoder, tensors: dict[str, Tensor], family: Family, s
     extra = [
         name
         for canonical, name in by_name.items()
-        if canonical not in known and not canonical.startswith(family.UNUSED)
+        if canonical not in known and not any(fnmatchcase(canonical, f"{start}*") for start in family.UNUSED)
     ]
     if missing:
         problems.append(f"missing tensors: {_listing(missing)}")
