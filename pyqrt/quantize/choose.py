@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 import torch
 
+from pyqrt.errors import ModelError
 from pyqrt.grids import (
     GELU_SCALE,
     MAX_S8,
@@ -29,8 +30,9 @@ from pyqrt.grids import (
 )
 from pyqrt.nn import Disentangled, Encoder, EncoderConfig
 from pyqrt.nn.activations import is_gelu
-from pyqrt.quantize.equalize import equalization_factor, predicted_noise
+from pyqrt.quantize.equalize import GPTQ_WEIGHT_NOISE, equalization_factor, predicted_noise
 from pyqrt.quantize.recipe import Observer, Recipe
+from pyqrt.quantize.simulate import sources
 from pyqrt.quantize.statistics import ChannelStatistics, Histogram, PackedBatch, observe
 
 PERCENTILE = 99.99
@@ -50,7 +52,7 @@ def choose_scales(
 
     statistics: of every tap; batches: the same data again, for an observer other than "minmax".
     """
-    transforms = _transforms(encoder, statistics, recipe.wide_noise)
+    transforms = _transforms(encoder, statistics, recipe)
     ranges = {
         name: (float(((s.low - shift) / factor).min()), float(((s.high - shift) / factor).max()))
         for name, (factor, shift) in transforms.items()
@@ -82,15 +84,16 @@ def _symmetric(bounds: tuple[float, float], factor: Vector, shift: Vector) -> Gr
 
 
 def _transforms(
-    encoder: Encoder, statistics: Mapping[str, ChannelStatistics], wide_noise: float
+    encoder: Encoder, statistics: Mapping[str, ChannelStatistics], recipe: Recipe
 ) -> dict[str, _Transform]:
     """Per-channel factor and shift of every int8 tensor."""
     config = encoder.config
+    weight_noise = GPTQ_WEIGHT_NOISE if recipe.rounding == "gptq" else 1.0
     transforms: dict[str, _Transform] = {}
 
     def equalized(name: str, shift: Vector, *consumers: torch.nn.Linear) -> None:
         weight = np.concatenate([c.weight.detach().double().numpy() for c in consumers])
-        transforms[name] = (equalization_factor(statistics[name], shift, weight), shift)
+        transforms[name] = (equalization_factor(statistics[name], shift, weight, weight_noise), shift)
 
     def per_head(name: str, shift: Vector, *relatives: str) -> None:
         """One factor for each head; `relatives` are tensors that share the grid, being added to products."""
@@ -118,13 +121,26 @@ def _transforms(
             kind == "activation" and _fused_gelu(config.hidden_act, statistics[f"{prefix}.up"])
         ):
             equalized(name, np.zeros(config.intermediate_size), *readers)
-            noise = _noise(transforms[name][0], statistics[name], *readers)
-            if noise > wide_noise * _bulk_power(statistics[f"{prefix}.sum"]):
+            noise = _noise(transforms[name][0], statistics[name], *readers, weight_noise)
+            if noise > recipe.wide_noise * _bulk_power(statistics[f"{prefix}.sum"]):
                 del transforms[name]
     head = encoder.head
     if config.head.task == "masked_lm" and head.norm is not None and head.classifier is not None:
         equalized("head.normalized", statistics["head.normalized"].center, head.classifier)
+    for name in recipe.wide:
+        if name not in wide_choices(encoder):
+            raise ModelError(
+                f"the recipe's wide names {name!r}; tensors that may stay in 16 bits are "
+                + ", ".join(wide_choices(encoder))
+            )
+        transforms.pop(name, None)
     return transforms
+
+
+def wide_choices(encoder: Encoder) -> list[str]:
+    """Names of the tensors that may be 8 or 16 bits wide: what linear layers read, contexts apart."""
+    names = dict.fromkeys((*encoder.readers(), *sources(encoder).values()))
+    return [name for name in names if not _per_head(name)]
 
 
 def _fused_gelu(activation: str, before: ChannelStatistics) -> bool:
@@ -132,10 +148,12 @@ def _fused_gelu(activation: str, before: ChannelStatistics) -> bool:
     return is_gelu(activation) and float(before.high.max()) * GELU_HEADROOM < MAX_S16 * GELU_SCALE
 
 
-def _noise(factor: Vector, statistics: ChannelStatistics, consumer: torch.nn.Linear) -> float:
+def _noise(
+    factor: Vector, statistics: ChannelStatistics, consumer: torch.nn.Linear, weight_noise: float
+) -> float:
     moment = statistics.second_moment(np.zeros_like(factor))
     weight = consumer.weight.detach().double().numpy()
-    return predicted_noise(factor, statistics.low, statistics.high, moment, weight)
+    return predicted_noise(factor, statistics.low, statistics.high, moment, weight, weight_noise)
 
 
 def _bulk_power(stream: ChannelStatistics) -> float:
