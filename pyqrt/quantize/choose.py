@@ -30,7 +30,7 @@ from pyqrt.grids import (
 )
 from pyqrt.nn import Disentangled, Encoder, EncoderConfig
 from pyqrt.nn.activations import is_gelu
-from pyqrt.quantize.equalize import GPTQ_WEIGHT_NOISE, equalization_factor, predicted_noise
+from pyqrt.quantize.equalize import equalization_factor, predicted_noise
 from pyqrt.quantize.recipe import Observer, Recipe
 from pyqrt.quantize.simulate import sources
 from pyqrt.quantize.statistics import ChannelStatistics, Histogram, PackedBatch, observe
@@ -88,12 +88,11 @@ def _transforms(
 ) -> dict[str, _Transform]:
     """Per-channel factor and shift of every int8 tensor."""
     config = encoder.config
-    weight_noise = GPTQ_WEIGHT_NOISE if recipe.rounding == "gptq" else 1.0
     transforms: dict[str, _Transform] = {}
 
     def equalized(name: str, shift: Vector, *consumers: torch.nn.Linear) -> None:
         weight = np.concatenate([c.weight.detach().double().numpy() for c in consumers])
-        transforms[name] = (equalization_factor(statistics[name], shift, weight, weight_noise), shift)
+        transforms[name] = (equalization_factor(statistics[name], shift, weight), shift)
 
     def per_head(name: str, shift: Vector, *relatives: str) -> None:
         """One factor for each head; `relatives` are tensors that share the grid, being added to products."""
@@ -121,7 +120,7 @@ def _transforms(
             kind == "activation" and _fused_gelu(config.hidden_act, statistics[f"{prefix}.up"])
         ):
             equalized(name, np.zeros(config.intermediate_size), *readers)
-            noise = _noise(transforms[name][0], statistics[name], *readers, weight_noise)
+            noise = _noise(transforms[name][0], statistics[name], *readers)
             if noise > recipe.wide_noise * _bulk_power(statistics[f"{prefix}.sum"]):
                 del transforms[name]
     head = encoder.head
@@ -148,12 +147,10 @@ def _fused_gelu(activation: str, before: ChannelStatistics) -> bool:
     return is_gelu(activation) and float(before.high.max()) * GELU_HEADROOM < MAX_S16 * GELU_SCALE
 
 
-def _noise(
-    factor: Vector, statistics: ChannelStatistics, consumer: torch.nn.Linear, weight_noise: float
-) -> float:
+def _noise(factor: Vector, statistics: ChannelStatistics, consumer: torch.nn.Linear) -> float:
     moment = statistics.second_moment(np.zeros_like(factor))
     weight = consumer.weight.detach().double().numpy()
-    return predicted_noise(factor, statistics.low, statistics.high, moment, weight, weight_noise)
+    return predicted_noise(factor, statistics.low, statistics.high, moment, weight)
 
 
 def _bulk_power(stream: ChannelStatistics) -> float:

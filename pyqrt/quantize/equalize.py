@@ -21,23 +21,15 @@ THRESHOLD_QUANTILES = tuple(1 - 2.0**-k for k in range(1, 12))
 # Factors become int16 multipliers with one shift, so the smallest must leave the largest eight bits. A
 # channel that calibration saw all but silent would ask for more.
 LARGEST_SPREAD = 2.0**7
-# Share of nearest rounding's noise that weights rounded by GPTQ are taken to add.
-GPTQ_WEIGHT_NOISE = 0.4
 
 
 def predicted_noise(
-    factor: Vector,
-    low: Vector,
-    high: Vector,
-    second_moment: Vector,
-    weight: Vector,
-    weight_noise: float = 1.0,
+    factor: Vector, low: Vector, high: Vector, second_moment: Vector, weight: Vector
 ) -> float:
     """Expected squared error of ``W x`` when x / factor and W * factor are rounded to 8 bits.
 
     low, high, second_moment: [inputs] of x; weight [outputs, inputs]. Rounding errors are taken as
     uniform and independent; a channel's error is never larger than the channel itself.
-    weight_noise: what the weights' rounding adds, relative to rounding to nearest.
     """
     span = max(float((high / factor).max()), 0.0) - min(float((low / factor).min()), 0.0)
     step = span / (2 * MAX_S8)
@@ -46,17 +38,15 @@ def predicted_noise(
     weight_step = np.abs(scaled).max(axis=1) / MAX_S8
     return float(
         (activation_noise * np.square(weight).sum(axis=0)).sum()
-        + weight_noise * np.square(weight_step).sum() / 12 * (second_moment / np.square(factor)).sum()
+        + np.square(weight_step).sum() / 12 * (second_moment / np.square(factor)).sum()
     )
 
 
-def equalization_factor(
-    statistics: ChannelStatistics, shift: Vector, weight: Vector, weight_noise: float = 1.0
-) -> Vector:
+def equalization_factor(statistics: ChannelStatistics, shift: Vector, weight: Vector) -> Vector:
     """The candidate factor [inputs] with the least predicted noise, normalised to mean log 0.
 
     statistics: of x [inputs]; shift [inputs]: what the producer subtracts from x; weight
-    [outputs, inputs]: every consumer of x, stacked; weight_noise: of `predicted_noise`.
+    [outputs, inputs]: every consumer of x, stacked.
     """
     low, high = statistics.low - shift, statistics.high - shift
     limit = np.maximum(statistics.limit(shift), 1e-12)
@@ -66,5 +56,5 @@ def equalization_factor(
     candidates += [np.maximum(1.0, limit / np.quantile(limit, quantile)) for quantile in THRESHOLD_QUANTILES]
     candidates.append(np.ones_like(limit))
     spread = (np.maximum(factor, factor.max() / LARGEST_SPREAD) for factor in candidates)
-    best = min(spread, key=lambda f: predicted_noise(f, low, high, second_moment, weight, weight_noise))
+    best = min(spread, key=lambda f: predicted_noise(f, low, high, second_moment, weight))
     return np.asarray(best / np.exp(np.log(best).mean()))
