@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from pyqrt.program import Node, Program
 
 
-def multiply_accumulates(program: Program, lengths: Sequence[int]) -> int:
+def multiply_accumulates(program: Program, lengths: Sequence[int], *, planes: bool = False) -> int:
     """Multiply-accumulates of the matrix products for a batch of sequences of these lengths, in tokens.
 
     linear: inputs times outputs, for each row. attention: n * n * head_dim twice (scores, context)
     for each head and each sequence of n tokens. Each product counts once, however many 8-bit planes
-    a kernel cuts its operands into. All else (softmax, norms, embedding, lookups) counts nothing.
+    a kernel cuts its operands into; with `planes` those of a linear layer that reads int16 count twice.
+    All else (softmax, norms, embedding, lookups) counts nothing.
     """
     rows = {"tokens": sum(lengths), "sequences": len(lengths)}
     squares = sum(length * length for length in lengths)
@@ -20,7 +21,8 @@ def multiply_accumulates(program: Program, lengths: Sequence[int]) -> int:
     for node in program.nodes:
         if node.op == "linear":
             inputs, outputs = _integers(node, "in_features", "out_features")
-            total += rows[program.buffers[node.inputs[0]].rows] * inputs * outputs
+            source = program.buffers[node.inputs[0]]
+            total += rows[source.rows] * inputs * outputs * (2 if planes and source.dtype == "s16" else 1)
         elif node.op == "attention":
             heads, head_dim = _integers(node, "num_heads", "head_dim")
             total += 2 * squares * heads * head_dim

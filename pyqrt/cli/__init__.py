@@ -1,8 +1,8 @@
 """The command line: one file per command, named after it.
 
 A command imports what it needs when it runs, so that `pyqrt --help` is quick and only `quantize`,
-`qat`, `distill`, `demo`, and `eval` beside a checkpoint, need torch. Exit codes: 0 done, 1 an error told
-in one line on stderr, 2 wrong usage.
+`sensitivity`, `qat`, `distill`, `demo`, and `eval` beside a checkpoint, need torch. Exit codes: 0 done,
+1 an error told in one line on stderr, 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pyqrt.cli.export_onnx import export_onnx
 from pyqrt.cli.inspect import inspect
 from pyqrt.cli.quantize import quantize
 from pyqrt.cli.run import run
+from pyqrt.cli.sensitivity import sensitivity
 
 app = typer.Typer(
     name="pyqrt",
@@ -31,7 +32,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for command in (quantize, qat, distill, run, inspect, bench, export_onnx, doctor, demo):
+for command in (quantize, sensitivity, qat, distill, run, inspect, bench, export_onnx, doctor, demo):
     app.command()(clear_errors(command))
 app.command("eval")(clear_errors(evaluate))
 

@@ -12,7 +12,7 @@ import typer
 
 from pyqrt.errors import ModelError
 
-_EVAL_PACKAGES = ("scipy", "seqeval", "sklearn")
+_EXTRAS = {"matplotlib": "plot", "scipy": "eval", "seqeval": "eval", "sklearn": "eval"}  # else "quantize"
 
 
 def printable(text: str) -> str:
@@ -36,7 +36,7 @@ def clear_errors(command: Callable[..., None]) -> Callable[..., None]:
             package = (error.name or "pyqrt").partition(".")[0]
             if package == "pyqrt":
                 raise
-            extra = "eval" if package in _EVAL_PACKAGES else "quantize"
+            extra = _EXTRAS.get(package, "quantize")
             fail(f"this command needs the package {package}: pip install 'pyqrt[{extra}]'")
         except (ModelError, OSError) as error:
             fail(str(error))

@@ -6,7 +6,7 @@ import dataclasses
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import pyqrt
 from pyqrt.data import calibration_texts, heldout_texts
@@ -22,7 +22,7 @@ from pyqrt.quantize.choose import choose_scales
 from pyqrt.quantize.gate import DEFAULT_GATES, Comparison, check, compare, float_outputs, integer_outputs
 from pyqrt.quantize.recipe import Recipe, read_recipe
 from pyqrt.quantize.round_weights import round_weights
-from pyqrt.quantize.statistics import PackedBatch, channel_statistics
+from pyqrt.quantize.statistics import ChannelStatistics, PackedBatch, channel_statistics
 from pyqrt.quantize.texts import (
     Encoded,
     Example,
@@ -86,7 +86,7 @@ def quantize_checkpoint(
         encoder, checkpoint = load_checkpoint(Path(checkpoint_dir), task)
         _limit_length(encoder, max_length)
         report_progress("reading the checkpoint", 1, 1)
-        seen, unseen = _sequences(encoder, checkpoint, calibration, seed)
+        seen, unseen = seen_and_unseen(encoder, checkpoint, calibration, seed)
         file = quantize_encoder(
             encoder, seen, settings, report_progress, checkpoint.tokenizer_json, checkpoint.limits
         )
@@ -128,7 +128,29 @@ def quantize_encoder(
 
     recipe: None is the bundled one called "default". limits: `choose_scales`.
     """
-    recipe = recipe or read_recipe("default")
+    rounded, scales, _ = calibrate(encoder, sequences, recipe or read_recipe("default"), progress, limits)
+    progress("lowering to integers", 0, 1)
+    file = lower_to_file(rounded, scales, tokenizer)
+    progress("lowering to integers", 1, 1)
+    return file
+
+
+class Calibrated(NamedTuple):
+    """The encoder with its weights rounded if the recipe says so, and what calibration decided and saw."""
+
+    rounded: Encoder
+    scales: Scales
+    statistics: dict[str, ChannelStatistics]
+
+
+def calibrate(
+    encoder: Encoder,
+    sequences: Sequence[Encoded],
+    recipe: Recipe,
+    progress: Progress = silent,
+    limits: Mapping[str, float] | None = None,
+) -> Calibrated:
+    """All of quantization but the lowering; `encoder` stays as it is. limits: `choose_scales`."""
 
     def batches() -> Iterator[PackedBatch]:
         packed = list(pack(sequences))
@@ -150,10 +172,7 @@ def quantize_encoder(
             recipe.damping,
             lambda done, of: progress("rounding weights", done, of),
         )
-    progress("lowering to integers", 0, 1)
-    file = lower_to_file(encoder, scales, tokenizer)
-    progress("lowering to integers", 1, 1)
-    return file
+    return Calibrated(encoder, scales, statistics)
 
 
 def lower_to_file(encoder: Encoder, scales: Scales, tokenizer: str | None = None) -> ModelFile:
@@ -206,7 +225,7 @@ def _limit_length(encoder: Encoder, max_length: int | None) -> None:
     encoder.config = dataclasses.replace(encoder.config, max_length=max_length)
 
 
-def _sequences(
+def seen_and_unseen(
     encoder: Encoder, checkpoint: Checkpoint, calibration: str | Path | None, seed: int
 ) -> tuple[list[Encoded], list[Encoded]]:
     """Sequences to calibrate on and sequences to compare on, none in both."""

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 import torch
 
+from pyqrt.errors import ModelError
 from pyqrt.grids import (
     GELU_SCALE,
     MAX_S8,
@@ -34,6 +35,7 @@ from pyqrt.nn import Disentangled, Encoder, EncoderConfig
 from pyqrt.nn.activations import is_gelu
 from pyqrt.quantize.equalize import equalization_factor, predicted_noise
 from pyqrt.quantize.recipe import Observer, Recipe
+from pyqrt.quantize.simulate import sources
 from pyqrt.quantize.statistics import ChannelStatistics, Histogram, PackedBatch, observe
 
 PERCENTILE = 99.99
@@ -57,7 +59,7 @@ def choose_scales(
     changes them.
     """
     limits = limits or {}
-    transforms = _transforms(encoder, statistics, recipe.wide_noise)
+    transforms = _transforms(encoder, statistics, recipe)
     symmetric = {name for name in transforms if recipe.grids == "symmetric" or name in limits}
     for name in symmetric:
         transforms[name] = _plain(transforms[name])
@@ -99,7 +101,7 @@ def _symmetric(bounds: tuple[float, float], factor: Vector, shift: Vector) -> Gr
 
 
 def _transforms(
-    encoder: Encoder, statistics: Mapping[str, ChannelStatistics], wide_noise: float
+    encoder: Encoder, statistics: Mapping[str, ChannelStatistics], recipe: Recipe
 ) -> dict[str, _Transform]:
     """Per-channel factor and shift of every int8 tensor."""
     config = encoder.config
@@ -136,12 +138,25 @@ def _transforms(
         ):
             equalized(name, np.zeros(config.intermediate_size), *readers)
             noise = _noise(transforms[name][0], statistics[name], *readers)
-            if noise > wide_noise * _bulk_power(statistics[f"{prefix}.sum"]):
+            if noise > recipe.wide_noise * _bulk_power(statistics[f"{prefix}.sum"]):
                 del transforms[name]
     head = encoder.head
     if config.head.task == "masked_lm" and head.norm is not None and head.classifier is not None:
         equalized("head.normalized", statistics["head.normalized"].center, head.classifier)
+    for name in recipe.wide:
+        if name not in wide_choices(encoder):
+            raise ModelError(
+                f"the recipe's wide names {name!r}; tensors that may stay in 16 bits are "
+                + ", ".join(wide_choices(encoder))
+            )
+        transforms.pop(name, None)
     return transforms
+
+
+def wide_choices(encoder: Encoder) -> list[str]:
+    """Names of the tensors that may be 8 or 16 bits wide: what linear layers read, contexts apart."""
+    names = dict.fromkeys((*encoder.readers(), *sources(encoder).values()))
+    return [name for name in names if not _per_head(name)]
 
 
 def _fused_gelu(activation: str, before: ChannelStatistics) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -23,7 +24,7 @@ Grids = Literal["fitted", "symmetric"]
 
 @dataclass(frozen=True)
 class Recipe:
-    """What the quantizer does; a recipe file names every field.
+    """What the quantizer does; a recipe file names every field but `wide`, which may be left out.
 
     observer: how an int8 range is taken from the values: all of it, its central 99.99 %, or the
     clipping with the least mean squared error.
@@ -35,6 +36,8 @@ class Recipe:
     grids: of int8 tensors. "fitted": zero points, factors per channel, scales per head; "symmetric": one
     scale for a tensor and nothing else.
     polynomial: of the fused GELU and of softmax, "minimax" or "ibert" (`csrc/fixed`).
+    wide: tensors that stay in 16 bits besides, by the name of their tap (`pyqrt.nn.Encoder.taps`): what
+    linear layers read, but for the contexts of attention.
     """
 
     observer: Observer
@@ -44,6 +47,7 @@ class Recipe:
     damping: float
     grids: Grids
     polynomial: Polynomial
+    wide: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         choices = {"observer": Observer, "rounding": Rounding, "grids": Grids, "polynomial": Polynomial}
@@ -57,10 +61,22 @@ class Recipe:
                 raise ModelError(f"{name} is {value!r}; it must be a number of at least {least:g}")
         if not 0 < self.damping <= 1:
             raise ModelError(f"damping is {self.damping!r}; it must lie in (0, 1]")
+        if not isinstance(self.wide, (list, tuple)) or not all(isinstance(name, str) for name in self.wide):
+            raise ModelError(f"wide is {self.wide!r}; it must be a list of names of tensors")
+        object.__setattr__(self, "wide", tuple(self.wide))
 
     def to_dict(self) -> dict[str, Any]:
-        """For the file's provenance, in strict JSON: infinity as a string."""
-        return {key: str(value) if value == float("inf") else value for key, value in asdict(self).items()}
+        """For the file's provenance, in strict JSON: infinity as a string, a tuple as a list."""
+        plain = {key: str(value) if value == float("inf") else value for key, value in asdict(self).items()}
+        return plain | {"wide": list(self.wide)}
+
+    def to_toml(self) -> str:
+        """The text of a recipe file that `read_recipe` reads as this recipe."""
+        values = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self).items()}
+        return "".join(
+            f"{key} = {value if isinstance(value, float) else json.dumps(value)}\n"
+            for key, value in values.items()
+        )
 
 
 def bundled_recipes() -> list[str]:
@@ -82,7 +98,8 @@ def read_recipe(name: str | Path) -> Recipe:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ModelError(f"cannot read recipe {name}: {error}") from error
     known = [field.name for field in fields(Recipe)]
-    unknown, missing = [k for k in values if k not in known], [k for k in known if k not in values]
+    needed = [field.name for field in fields(Recipe) if field.default is MISSING]
+    unknown, missing = [k for k in values if k not in known], [k for k in needed if k not in values]
     if unknown or missing:
         raise ModelError(
             f"recipe {name}: "

@@ -29,8 +29,9 @@ def on_grid(x: Tensor, grid: Grid | float) -> Tensor:
 def simulated(encoder: Encoder, scales: Scales) -> Iterator[None]:
     """Within the context, `encoder` rounds its activations to `scales`; its weights are its own.
 
-    Int16 tensors are rounded where they arise, int8 ones where a linear layer or attention reads
-    them, since the residual stream has both forms.
+    Int16 tensors are rounded where they arise, int8 ones where a linear layer reads them, since the
+    residual stream has both forms, or where they arise if none does. `scales` need not have every tensor:
+    the others stay as they are.
     """
 
     def rounding(grid: Grid | float) -> Callable[[Tensor], Tensor]:
@@ -39,13 +40,12 @@ def simulated(encoder: Encoder, scales: Scales) -> Iterator[None]:
     def reading(grid: Grid) -> Callable[[nn.Module, Any], Any]:
         return lambda _, inputs: (on_grid(inputs[0], grid),)
 
-    taps, handles = encoder.taps(), []
+    taps, handles, read = encoder.taps(), [], sources(encoder)
+    unread = {name: grid for name, grid in scales.grids.items() if name not in read.values()}
     try:
-        for name, tap in taps.items():
-            grid = scales.wide.get(name, scales.grids.get(name))
-            if grid is not None:
-                tap.observer = rounding(grid)
-        for linear, name in sources(encoder).items():
+        for name, grid in (unread | scales.wide).items():
+            taps[name].observer = rounding(grid)
+        for linear, name in read.items():
             if name in scales.grids:
                 handles.append(linear.register_forward_pre_hook(reading(scales.grids[name])))
         yield

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ def test_bundled_recipes_differ_and_default_is_one_of_them() -> None:
 
 def text(**changes: object) -> str:
     settings = {key: repr(value).replace("'", '"') for key, value in asdict(read_recipe("default")).items()}
+    settings["wide"] = "[]"
     settings |= {key: str(value) for key, value in changes.items()}
     return "\n".join(f"{key} = {value}" for key, value in settings.items() if value != "None")
 
@@ -32,6 +33,14 @@ def test_a_file_is_a_recipe(tmp_path: Path) -> None:
     assert recipe.to_dict()["rounding"] == "gptq"
 
 
+def test_a_recipe_survives_a_file(tmp_path: Path) -> None:
+    recipe = replace(read_recipe("default"), wide_noise=float("inf"), wide=("layers.0.ffn.activation", 'a"b'))
+    (tmp_path / "own.toml").write_text(recipe.to_toml())
+    assert read_recipe(tmp_path / "own.toml") == recipe
+    (tmp_path / "old.toml").write_text(text(wide=None))
+    assert read_recipe(tmp_path / "old.toml").wide == ()
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -42,6 +51,8 @@ def test_a_file_is_a_recipe(tmp_path: Path) -> None:
         (text(headroom=0.5), "headroom is 0.5; it must be a number of at least 1"),
         (text(headroom="nan"), "headroom is nan"),
         (text(wide_noise="true"), "wide_noise is True"),
+        (text(wide='"all"'), "wide is 'all'; it must be a list of names"),
+        (text(wide="[1]"), r"wide is \[1\]; it must be a list of names"),
         (text(damping=0.0), r"damping is 0.0; it must lie in \(0, 1\]"),
         ("observer = ", "cannot read recipe"),
     ],

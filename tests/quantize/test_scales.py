@@ -12,6 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pyqrt.errors import ModelError
 from pyqrt.grids import Scales, asymmetric_grid, symmetric_grid
 from pyqrt.nn import Encoder
 from pyqrt.quantize.api import compare_encoder, quantize_encoder
@@ -142,6 +143,17 @@ def test_activations_in_16_bits_are_nearer_and_taken_where_8_are_noisy() -> None
     assert all_wide == {"gelu_s16"}
     assert all_narrow == {"gelu_s8"}
     assert wide_error < narrow_error
+
+
+def test_named_tensors_are_wide_and_unknown_names_are_refused() -> None:
+    encoder = tiny_encoder("bert", 0)
+    sequences = random_sequences(encoder, mixed_lengths(encoder, 12))
+    named = ("layers.1.ffn.activation", "layers.0.attention.output")
+    narrow, wide = (chosen(encoder, sequences, wide_noise=np.inf, wide=wide) for wide in ((), named))
+    assert narrow.grids.keys() - wide.grids.keys() == set(named)
+    for name in ("layers.9.ffn.activation", "layers.0.attention.context", "layers.0.attention.query"):
+        with pytest.raises(ModelError, match=f"names '{name}'; tensors that may stay .*ffn.activation"):
+            chosen(encoder, sequences, wide=(name,))
 
 
 def test_clipping_observers_cut_the_range_and_minmax_does_not() -> None:

@@ -1,0 +1,1 @@
+"""Which tensors' rounding costs most, and where 16 bits pay. Needs torch."""
