@@ -71,16 +71,17 @@ class QuantizedEncoder(nn.Module):
     encoder: float32 on the CPU; its parameters are trained in place. scales: where training begins, as
     calibration chose them. threads: of the integer program. Learned beside the weights, as logarithms:
     one factor for the step of every int8 grid, and for every output channel of every linear layer the
-    share of its largest weight that int8 covers, at most 1. Raises ModelError for disentangled attention,
-    whose relative keys the program holds as constants.
+    share of its largest weight that int8 covers, at most 1. Raises ModelError for disentangled attention
+    and for gated feed-forward networks.
     """
 
     def __init__(self, encoder: Encoder, scales: Scales, *, threads: int = 1) -> None:
         super().__init__()
-        if isinstance(encoder.config.relative, Disentangled):
+        config = encoder.config
+        if isinstance(config.relative, Disentangled) or config.gated:
             raise ModelError(
-                f"{encoder.config.family}: quantization-aware training does not cover disentangled "
-                "attention; train the float checkpoint and quantize it"
+                f"{config.family}: quantization-aware training does not cover disentangled attention and "
+                "gated feed-forward networks; train the float checkpoint and quantize it"
             )
         self.encoder = encoder
         self.threads = threads
