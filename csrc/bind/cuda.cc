@@ -1,6 +1,9 @@
 // pyqrt._cuda: Model and Session as in pyqrt._runtime, on a GPU. Also pyqrt._cuda_emulator.
 #include "bind/model.h"
 #include "cuda/session.h"
+#ifdef PYQRT_CUDA_EMULATOR
+#include "cuda/emulator/emulator.h"
+#endif
 
 namespace pyqrt {
 namespace {
@@ -68,5 +71,8 @@ PYBIND11_MODULE(PYQRT_MODULE, module) {
                              "Milliseconds on the device of the last pass, by its own clock.")
       .def_property_readonly("arena_bytes", &Session::arena_bytes);
 
+#ifdef PYQRT_CUDA_EMULATOR
+  module.def("emulate", &pyqrt::cuda::emulator::emulate, py::arg("capability"), py::arg("order"));
+#endif
   module.def("devices", &pyqrt::devices, "The GPUs that this process can use.");
 }

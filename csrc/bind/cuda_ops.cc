@@ -234,22 +234,6 @@ void lookup(const Matrix<const int16_t>& input, const Vector<const int16_t>& tab
 }
 
 #ifdef PYQRT_CUDA_EMULATOR
-void emulate(int capability, const std::string& order) {
-  using emulator::Order;
-  const Order known[] = {Order::kAscending, Order::kDescending, Order::kShuffled};
-  const char* names[] = {"ascending", "descending", "shuffled"};
-  if (capability != 75 && capability != 80) throw Error("capabilities are 75 and 80");
-  for (int i = 0; i < 3; ++i) {
-    if (order != names[i]) continue;
-    emulator::machine().capability = capability;
-    emulator::machine().order = known[i];
-    emulator::machine().shared_limit =
-        (capability == 75 ? std::size_t{64} : std::size_t{99}) * 1024;
-    return;
-  }
-  throw Error("orders are ascending, descending and shuffled");
-}
-
 // Bytes that end, up to 15 of them, where an unreadable page begins.
 nb::ndarray<nb::numpy, uint8_t, nb::ndim<1>> guarded(std::size_t bytes) {
   auto memory = std::make_unique<emulator::GuardedMemory>(bytes);
@@ -289,7 +273,10 @@ NB_MODULE(PYQRT_MODULE, module) {
       .value("any", TileSize::kAny)
       .value("small", TileSize::kSmall)
       .value("medium", TileSize::kMedium)
-      .value("large", TileSize::kLarge);
+      .value("large", TileSize::kLarge)
+      .value("warpgroup64", TileSize::kWarpgroup64)
+      .value("warpgroup96", TileSize::kWarpgroup96)
+      .value("warpgroup128", TileSize::kWarpgroup128);
   module.def("linear", &linear, nb::arg("input"), nb::arg("weight"), nb::arg("bias"),
              nb::arg("multiplier"), nb::arg("shift"), nb::arg("pre_shift"), nb::arg("epilogue"),
              nb::arg("zero_point"), nb::arg("gelu_multiplier").none(), nb::arg("gelu_shift"),
@@ -316,7 +303,7 @@ NB_MODULE(PYQRT_MODULE, module) {
   module.def("lookup", &lookup, nb::arg("input"), nb::arg("table"), nb::arg("output"),
              nb::arg("stream"));
 #ifdef PYQRT_CUDA_EMULATOR
-  module.def("emulate", &emulate, nb::arg("capability"), nb::arg("order"));
+  module.def("emulate", &emulator::emulate, nb::arg("capability"), nb::arg("order"));
   module.def("guarded", &guarded, nb::arg("bytes"));
 #endif
 }

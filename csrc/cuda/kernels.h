@@ -19,7 +19,16 @@
 namespace pyqrt::cuda {
 
 // Rows and columns one block takes. The choice changes no result; kAny leaves it to the op.
-enum class TileSize : uint8_t { kAny, kSmall, kMedium, kLarge };
+// kWarpgroup, with its number of rows, is for int8 input on compute capability 9.0.
+enum class TileSize : uint8_t {
+  kAny,
+  kSmall,
+  kMedium,
+  kLarge,
+  kWarpgroup64,
+  kWarpgroup96,
+  kWarpgroup128
+};
 
 void launch_linear(const LinearArgs& args, const int32_t* live_rows, Stream& stream,
                    TileSize size = TileSize::kAny);

@@ -14,6 +14,7 @@
 #define PYQRT_DEVICE static __device__ __forceinline__
 #define PYQRT_NOINLINE static __device__ __noinline__
 #define PYQRT_MEMBER __device__ __forceinline__
+#define PYQRT_STATIC_MEMBER static __device__ __forceinline__
 #define PYQRT_UNROLL _Pragma("unroll")
 #include "cuda/machine_device.h"
 #else
@@ -22,6 +23,7 @@
 #define PYQRT_DEVICE static inline
 #define PYQRT_NOINLINE static
 #define PYQRT_MEMBER inline
+#define PYQRT_STATIC_MEMBER static inline
 #define PYQRT_UNROLL
 #include "cuda/emulator/machine_emulator.h"
 #endif

@@ -1,6 +1,8 @@
 // Kernels that work row by row: a warp takes a row, its lanes take the columns in turn.
 #pragma once
 
+#include <algorithm>
+
 #include "base/types.h"
 #include "cuda/launch.h"
 #include "cuda/machine.h"
@@ -15,21 +17,27 @@ struct RowArguments {
   Op op;
   int64_t rows;
   const int32_t* live_rows;  // null: all
+  int64_t step;              // warps of the grid
 };
 
-// Calls body(row, lane) where the warp has a row.
+// Calls body(row, lane) for every row of the warp, once the kernel before has ended.
 template <class Op, class Body>
-PYQRT_DEVICE void for_row(const RowArguments<Op>& arguments, const Body& body) {
+PYQRT_DEVICE void for_rows(const RowArguments<Op>& arguments, const Body& body) {
+  wait_for_kernel_before();
   const int64_t rows = arguments.live_rows == nullptr ? arguments.rows : *arguments.live_rows;
-  const int64_t row = int64_t{block_x()} * kRowWarps + thread_index() / kWarp;
-  if (row < rows) body(row, thread_index() % kWarp);
+  const int64_t first = int64_t{block_x()} * kRowWarps + thread_index() / kWarp;
+  for (int64_t row = first; row < rows; row += arguments.step) body(row, thread_index() % kWarp);
 }
 
 template <class Op>
 void launch_rows(void (*kernel)(RowArguments<Op>), const Op& op, int64_t rows,
                  const int32_t* live_rows, Stream& stream) {
-  launch<RowArguments<Op>>(kernel, {ceil_div(rows, kRowWarps)}, kRowWarps * kWarp, 0, stream,
-                           {op, rows, live_rows});
+  // More blocks than a multiprocessor holds at once would read constants again for each row.
+  constexpr int64_t kBlocks = 8;
+  const int64_t blocks =
+      std::min(ceil_div(rows, kRowWarps), kBlocks * stream.device().multiprocessors);
+  launch<RowArguments<Op>>(kernel, {blocks}, kRowWarps * kWarp, 0, stream,
+                           {op, rows, live_rows, blocks * kRowWarps});
 }
 
 }  // namespace pyqrt::cuda

@@ -17,6 +17,7 @@ struct Device {
   int index = 0;
   int capability = 0;  // 75: compute capability 7.5
   int multiprocessors = 0;
+  int64_t shared_bytes = 0;  // that a block can have
 };
 
 // How many devices this process can use. Throws Error, saying why, where there is no driver.

@@ -70,6 +70,7 @@ Device describe_device(int index) {
   device.capability = 10 * attribute(cudaDevAttrComputeCapabilityMajor) +
                       attribute(cudaDevAttrComputeCapabilityMinor);
   device.multiprocessors = attribute(cudaDevAttrMultiProcessorCount);
+  device.shared_bytes = attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin);
   if (device.capability < kLeastCapability) {
     throw Error("CUDA: device " + std::to_string(index) + " is of compute capability " +
                 std::to_string(device.capability / 10) + "." +
@@ -99,6 +100,8 @@ struct Stream::State {
   cudaStream_t stream = nullptr;
   bool owned = false;
   cudaEvent_t marks[2] = {};
+  bool recording = false;
+  bool may_overlap = false;  // the last thing recorded is a kernel, which the next may overlap
 };
 
 Stream::Stream(int device, void* native) : state_(new State) {
@@ -121,18 +124,21 @@ const Device& Stream::device() const {
 }
 
 void Stream::copy_to_device(void* to, const void* from, std::size_t bytes) {
+  state_->may_overlap = false;
   check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, state_->stream),
         "copying to the GPU");
 }
 
 void Stream::copy_to_host(void* to, const void* from, std::size_t width, std::size_t from_pitch,
                           std::size_t rows) {
+  state_->may_overlap = false;
   check(cudaMemcpy2DAsync(to, width, from, from_pitch, width, rows, cudaMemcpyDeviceToHost,
                           state_->stream),
         "copying from the GPU");
 }
 
 void Stream::clear(void* memory, std::size_t bytes) {
+  state_->may_overlap = false;
   check(cudaMemsetAsync(memory, 0, bytes, state_->stream), "clearing memory of the GPU");
 }
 
@@ -145,9 +151,13 @@ std::unique_ptr<Recording> Stream::record(const std::function<void()>& work) {
   check(cudaStreamBeginCapture(state_->stream, cudaStreamCaptureModeThreadLocal),
         "recording a graph");
   cudaGraph_t graph = nullptr;
+  state_->recording = true;
+  state_->may_overlap = false;
   try {
     work();
+    state_->recording = false;
   } catch (...) {
+    state_->recording = false;
     cudaStreamEndCapture(state_->stream, &graph);
     if (graph != nullptr) cudaGraphDestroy(graph);
     cudaGetLastError();
@@ -193,9 +203,20 @@ void Stream::launch(const void* kernel, int64_t x, int64_t y, int64_t z, int thr
           "reserving shared memory");
   }
   const auto extent = [](int64_t value) { return static_cast<unsigned>(value); };
-  check(cudaLaunchKernel(kernel, {extent(x), extent(y), extent(z)}, {extent(threads), 1, 1},
-                         arguments, shared_bytes, state_->stream),
-        "launching a kernel");
+  cudaLaunchConfig_t config = {};
+  config.gridDim = {extent(x), extent(y), extent(z)};
+  config.blockDim = {extent(threads), 1, 1};
+  config.dynamicSmemBytes = shared_bytes;
+  config.stream = state_->stream;
+  // Kernels wait by themselves for the one before (wait_for_kernel_before), if this says they may
+  // begin sooner.
+  cudaLaunchAttribute overlap = {};
+  overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  overlap.val.programmaticStreamSerializationAllowed = 1;
+  config.attrs = &overlap;
+  config.numAttrs = state_->may_overlap ? 1 : 0;
+  check(cudaLaunchKernelExC(&config, kernel, arguments), "launching a kernel");
+  state_->may_overlap = state_->recording && state_->device.capability >= 90;
 }
 
 Memory::Memory(int device, std::size_t bytes) : device_(device), size_(bytes) {

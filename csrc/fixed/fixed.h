@@ -56,6 +56,10 @@ constexpr int32_t requantize(int32_t acc, int32_t multiplier, int shift) {
 constexpr int32_t mulr(int32_t a, int32_t b) {
   return (a * b + (1 << 14)) >> 15;
 }
+// mulr(a, b) + c with one sum less. Requires: |a * b + c * 2^15 + 2^14| < 2^31.
+constexpr int32_t mulr_add(int32_t a, int32_t b, int32_t c) {
+  return (a * b + (c * (1 << 15) + (1 << 14))) >> 15;
+}
 
 // E16: 2^-u in units of 2^-14, u in Q4.12 as uint16. Result in [0, 16382]. The polynomial in the
 // fraction f of u is ((c3 f + c2) f + c1) f + c0, f and result in units of 2^-15.
@@ -69,10 +73,10 @@ inline constexpr ExpPolynomial kExpIbert{0, 5644, -22034, 32764};
 constexpr int32_t exp2_neg(uint32_t u, const ExpPolynomial& c) {
   const int32_t whole = static_cast<int32_t>(u >> 12);
   const int32_t fraction = static_cast<int32_t>(u & 4095) << 3;
-  int32_t y = mulr(fraction, c.c3) + c.c2;
-  y = mulr(fraction, y) + c.c1;
-  y = mulr(fraction, y) + c.c0;
-  return whole <= 14 ? mulr(y, 1 << (14 - whole)) : 0;
+  int32_t y = mulr_add(fraction, c.c3, c.c2);
+  y = mulr_add(fraction, y, c.c1);
+  y = mulr_add(fraction, y, c.c0);
+  return ((y >> whole) + 1) >> 1;
 }
 
 // GELU-K4 on Q5.10 (|z| <= 32767): relu(z) - delta(|z|), delta a polynomial without constant term
@@ -88,10 +92,9 @@ inline constexpr GeluPolynomial kGeluIbert{0, 9463, -11837, 3702, 2562};
 constexpr int32_t gelu(int32_t z, const GeluPolynomial& c) {
   const int32_t magnitude = z < 0 ? -z : z;
   const int32_t v = (magnitude < c.end ? magnitude : c.end) << 3;
-  int32_t y = c.c4;
-  y = mulr(v, y) + c.c3;
-  y = mulr(v, y) + c.c2;
-  y = mulr(v, y) + c.c1;
+  int32_t y = mulr_add(v, c.c4, c.c3);
+  y = mulr_add(v, y, c.c2);
+  y = mulr_add(v, y, c.c1);
   y = mulr(v, y);
   const int32_t delta = magnitude >= c.end ? 0 : (y + 1) >> 1;
   return (z > 0 ? z : 0) - delta;
@@ -120,6 +123,10 @@ constexpr int bit_length(uint64_t value) {
 // which is the root; how close the start is decides only how soon (README.md, section 7).
 constexpr uint64_t isqrt(uint64_t value) {
   if (value == 0) return 0;
+  if constexpr (kDividesByMultiplying) {
+    const int up = 31 - (bit_length(value) + 1) / 2;
+    return root_by_multiplying(value << (2 * up)) >> up;
+  }
   // value = m * 2^(2h - 2) with m in [1, 4), t = m * 2^29, and a parabola within 0.6 % of sqrt(m).
   const int h = (bit_length(value) + 1) / 2;
   const uint64_t t = (value << (62 - 2 * h)) >> 31;

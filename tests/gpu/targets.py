@@ -1,7 +1,7 @@
 """Where CUDA kernels are run by the tests: an emulated GPU in several guises, and a real one.
 
-The emulated GPU runs the kernels' own text (csrc/cuda/emulator): with products of sm_75 and of sm_80,
-with threads of a block in three orders, on memory that ends where an unreadable page begins.
+The emulated GPU runs the kernels' own text (csrc/cuda/emulator): with products of sm_75, of sm_80 and of
+sm_90, with threads of a block in three orders, on memory that ends where an unreadable page begins.
 """
 
 from __future__ import annotations
@@ -34,14 +34,26 @@ class Target:
             models = importlib.import_module(f"pyqrt.{self.package}")
             ops = importlib.import_module(f"pyqrt.{self.package}_ops")
         except ImportError as error:
-            missing(f"this build has no {self.name}: {error}")
+            self.missing(f"this build has no {self.name}: {error}")
         if self.capability:
-            ops.emulate(self.capability, self.order)
+            for module in (models, ops):
+                module.emulate(self.capability, self.order)
         else:
             why = missing_gpu(models)
             if why:
-                missing(why)
+                self.missing(why)
         return models, ops
+
+    def missing(self, why: str) -> NoReturn:
+        """Skips the test, or fails it where a real GPU must be there (tools/gpu_check.py)."""
+        if self.capability == 0 and os.environ.get("PYQRT_REQUIRE_GPU"):
+            pytest.fail(why)
+        pytest.skip(why)
+
+    def has_warpgroup(self) -> bool:
+        """Whether it has the products of compute capability 9.0."""
+        models, _ = self.modules()
+        return bool(models.devices()[0]["capability"] == 90)
 
     def place(self, array: Array) -> Any:
         """`array` in the GPU's memory, its rows as far apart as they are."""
@@ -73,13 +85,6 @@ class Target:
         return torch.cuda.current_stream().cuda_stream
 
 
-def missing(why: str) -> NoReturn:
-    """Skips the test, or fails it where a GPU must be there (tools/gpu_check.py)."""
-    if os.environ.get("PYQRT_REQUIRE_GPU"):
-        pytest.fail(why)
-    pytest.skip(why)
-
-
 def missing_gpu(models: ModuleType) -> str:
     """Why there is no GPU to test on; empty when there is one."""
     from pyqrt import ModelError
@@ -96,6 +101,8 @@ EMULATED = [
     Target("emulated sm_75, threads backwards", "_cuda_emulator", 75, "descending"),
     Target("emulated sm_80", "_cuda_emulator", 80, "ascending"),
     Target("emulated sm_80, threads shuffled", "_cuda_emulator", 80, "shuffled"),
+    Target("emulated sm_90", "_cuda_emulator", 90, "ascending"),
+    Target("emulated sm_90, threads shuffled", "_cuda_emulator", 90, "shuffled"),
 ]
 TARGETS = [*EMULATED, Target("GPU", "_cuda")]
 

@@ -9,11 +9,13 @@ from gpu import calls
 from gpu.targets import Target
 from ops.harness import difference, strided
 from ops.test_linear import EPILOGUES, Case, kernel, make_case, seeded
+from pyqrt import ModelError
 
 # At, below and above rows, inputs and channels of tiles, fragments and 16-byte vectors.
 SIZES = ((1, 1, 1), (16, 32, 32), (17, 33, 33), (32, 64, 64), (33, 66, 35), (63, 255, 65), (65, 257, 15))
 LARGE = ((129, 384, 129), (128, 64, 128))
 TILES = ("small", "medium", "large")
+WARPGROUP_TILES = {f"warpgroup{rows}": rows for rows in (64, 96, 128)}
 
 
 def check(target: Target, case: Case, tile: str) -> None:
@@ -63,3 +65,27 @@ def test_no_rows(target: Target) -> None:
     case = make_case(seeded(1), 1, 8, 8, "requantize_s8", False)
     case["input"] = np.zeros((0, 8), np.int8)
     assert calls.linear(target, case).shape == (0, 8)
+
+
+@pytest.mark.parametrize("epilogue", EPILOGUES)
+@pytest.mark.parametrize("tile", WARPGROUP_TILES)
+def test_warpgroups(target: Target, tile: str, epilogue: str) -> None:
+    """At, below and above a tile's rows, channels and inputs; fewer slices than stages, and more."""
+    if not target.has_warpgroup():
+        pytest.skip(f"{target.name} has no products of warpgroups")
+    rows = WARPGROUP_TILES[tile]
+    for m, k, n in ((1, 1, 1), (rows, 128, 128), (rows + 1, 130, 132), (rows - 1, 655, 127)):
+        check(target, make_case(seeded(m, k, n), m, k, n, epilogue, False), tile)
+
+
+@pytest.mark.parametrize("tile", WARPGROUP_TILES)
+def test_extremes_of_warpgroups(target: Target, tile: str) -> None:
+    if not target.has_warpgroup():
+        pytest.skip(f"{target.name} has no products of warpgroups")
+    check(target, make_case(seeded(4), 5, 516, 17, "requantize_s32", False, extreme=True), tile)
+
+
+def test_tiles_a_device_does_not_have(target: Target) -> None:
+    case = make_case(seeded(2), 3, 16, 16, "requantize_s8", target.has_warpgroup())
+    with pytest.raises(ModelError, match=r"int8 input, on compute capability 9\.0"):
+        calls.linear(target, case, "warpgroup64")

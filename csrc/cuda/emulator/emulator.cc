@@ -10,6 +10,7 @@
 #include <numeric>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/types.h"
@@ -19,6 +20,9 @@ namespace {
 
 constexpr int kWarpSize = 32;
 constexpr std::size_t kStackBytes = 256 * 1024;
+
+constexpr int kGroupWarps = 4;
+constexpr int kGroupSize = kGroupWarps * kWarpSize;
 
 // What all lanes of a warp do together.
 enum class Together : uint8_t { kNothing, kShuffle, kMatrices, kMma };
@@ -43,6 +47,14 @@ struct Copy {
   int64_t group;
 };
 
+// One lane's part of a product of its warpgroup: done as late as it may, registers of A apart.
+struct GroupProduct {
+  int32_t* c;
+  uint32_t a[4];
+  const uint8_t* b;
+  int columns;
+};
+
 enum class State : uint8_t { kReady, kInWarp, kAtBarrier, kDone };
 
 struct Fiber {
@@ -54,6 +66,7 @@ struct Fiber {
   LanePart part;
   std::vector<Copy> copies;  // on their way
   int64_t group = 0;         // the open group of copies
+  std::vector<GroupProduct> products;
 };
 
 struct Warp {
@@ -64,6 +77,7 @@ struct Warp {
 struct Block {
   std::vector<Fiber> fibers;
   std::vector<Warp> warps;
+  std::vector<int> group_arrived;  // lanes that wait for their warpgroup's products
   int threads = 0;
   int current = 0;
   int at_barrier = 0;
@@ -191,6 +205,40 @@ void do_mma(LanePart* const* lanes) {
   }
 }
 
+// wgmma.mma_async.m64nNk32 of signed bytes. PTX ISA, "Register Fragments for
+// wgmma.mma_async.m64nNk32", and "Shared Memory Matrix Layout", K-major with 128-byte swizzle.
+void multiply_64_n_32(const Fiber* fibers, std::size_t number) {
+  const int columns = fibers[0].products[number].columns;
+  std::vector<int8_t> b(static_cast<std::size_t>(columns) * 32);
+  const std::size_t start = fibers[0].products[number].b - block.shared->data();
+  for (int column = 0; column < columns; ++column) {
+    for (int k = 0; k < 32; ++k) {
+      std::size_t address = start + static_cast<std::size_t>(column * 128 + k);
+      address ^= (address >> 7 & 7) << 4;
+      b[static_cast<std::size_t>(column * 32 + k)] =
+          static_cast<int8_t>(block.shared->data()[address]);
+    }
+  }
+  int a[64][32];
+  for (int thread = 0; thread < kGroupSize; ++thread) {
+    const GroupProduct& part = fibers[thread].products[number];
+    for (int i = 0; i < 16; ++i) {
+      const int row = 16 * (thread / 32) + thread % 32 / 4 + 8 * (i / 4 % 2);
+      a[row][4 * (thread % 4) + i % 4 + 16 * (i / 8)] = element(part.a, i, true);
+    }
+  }
+  for (int thread = 0; thread < kGroupSize; ++thread) {
+    const GroupProduct& part = fibers[thread].products[number];
+    for (int i = 0; i < columns / 2; ++i) {
+      const int row = 16 * (thread / 32) + thread % 32 / 4 + 8 * (i / 2 % 2);
+      const int column = 8 * (i / 4) + 2 * (thread % 4) + i % 2;
+      int sum = 0;
+      for (int k = 0; k < 32; ++k) sum += a[row][k] * b[static_cast<std::size_t>(column * 32 + k)];
+      part.c[i] += sum;
+    }
+  }
+}
+
 void do_shuffle(LanePart* const* lanes) {
   uint8_t values[kWarpSize][8];
   for (int lane = 0; lane < kWarpSize; ++lane) {
@@ -236,6 +284,7 @@ void together(Together what) {
 void prepare_block(int threads) {
   while (static_cast<int>(block.fibers.size()) < threads) block.fibers.emplace_back();
   block.warps.assign(static_cast<std::size_t>(threads / kWarpSize), {});
+  block.group_arrived.assign(static_cast<std::size_t>(threads / kGroupSize + 1), 0);
   block.threads = threads;
   block.at_barrier = 0;
   block.error.clear();
@@ -244,6 +293,7 @@ void prepare_block(int threads) {
     fiber.started = false;
     fiber.state = State::kReady;
     fiber.copies.clear();
+    fiber.products.clear();
     fiber.group = 0;
   }
   block.shared->fill_with_pattern();
@@ -307,6 +357,22 @@ void expect_shared(const void* pointer, std::size_t size) {
 Machine& machine() {
   static Machine the_machine;
   return the_machine;
+}
+
+void emulate(int capability, const std::string& order) {
+  if (capability != 75 && capability != 80 && capability != 90) {
+    throw Error("capabilities are 75, 80 and 90");
+  }
+  const std::pair<const char*, Order> known[] = {{"ascending", Order::kAscending},
+                                                 {"descending", Order::kDescending},
+                                                 {"shuffled", Order::kShuffled}};
+  for (const auto& [name, value] : known) {
+    if (order != name) continue;
+    const std::size_t shared_kib = capability == 75 ? 64 : capability == 80 ? 99 : 227;
+    machine() = {capability, value, shared_kib * 1024};
+    return;
+  }
+  throw Error("orders are ascending, descending and shuffled");
 }
 
 void run_grid(Dim3 blocks, int threads, std::size_t shared_bytes,
@@ -388,13 +454,47 @@ void mma(int32_t (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1, bool
   together(Together::kMma);
 }
 
-void atomic_add_shared(int32_t* to, int32_t value) {
-  expect_shared(to, sizeof *to);
-  *to += value;
+bool has_warpgroup() {
+  return machine().capability == 90;
 }
-void atomic_max_shared(int32_t* to, int32_t value) {
-  expect_shared(to, sizeof *to);
-  *to = std::max(*to, value);
+
+void warpgroup_multiply(int32_t* c, const uint32_t (&a)[4], const void* b, int columns) {
+  if (!has_warpgroup()) fail("a product of warpgroups, which this machine does not have");
+  expect_aligned(b, 32);
+  expect_shared(b, 1);
+  const auto* row = static_cast<const uint8_t*>(b);
+  const std::size_t offset = row - block.shared->data();
+  if (offset % 1024 >= 128) fail("the right operand of a product begins inside of eight rows");
+  expect_shared(row - offset % 1024, static_cast<std::size_t>(columns) * 128);
+  GroupProduct part{c, {a[0], a[1], a[2], a[3]}, row, columns};
+  self().products.push_back(part);
+}
+
+void warpgroup_wait() {
+  const int group = block.current / kGroupSize;
+  if (group * kGroupSize + kGroupSize > block.threads) fail("its warpgroup has fewer than 4 warps");
+  int& arrived = block.group_arrived[static_cast<std::size_t>(group)];
+  if (++arrived < kGroupSize) {
+    wait(State::kInWarp);
+    return;
+  }
+  arrived = 0;
+  Fiber* fibers = block.fibers.data() + group * kGroupSize;
+  const std::size_t products = fibers[0].products.size();
+  for (int i = 0; i < kGroupSize; ++i) {
+    if (fibers[i].products.size() != products) fail("the lanes of its warpgroup do different things");
+    for (std::size_t p = 0; p < products; ++p) {
+      const GroupProduct& mine = fibers[i].products[p];
+      if (mine.b != fibers[0].products[p].b || mine.columns != fibers[0].products[p].columns) {
+        fail("the lanes of its warpgroup do different products");
+      }
+    }
+  }
+  for (std::size_t p = 0; p < products; ++p) multiply_64_n_32(fibers, p);
+  for (int i = 0; i < kGroupSize; ++i) {
+    fibers[i].products.clear();
+    fibers[i].state = State::kReady;
+  }
 }
 
 bool has_async_copy() {

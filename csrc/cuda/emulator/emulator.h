@@ -11,17 +11,22 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <string>
 
 namespace pyqrt::cuda::emulator {
 
 // What is emulated; the same for all launches until changed. Not thread-safe, like the rest.
 enum class Order : uint8_t { kAscending, kDescending, kShuffled };
 struct Machine {
-  int capability = 80;  // 75: products of 8 x 8 x 16, no asynchronous copies
+  int capability = 80;  // 75: products of 8 x 8 x 16, no asynchronous copies; 90: of warpgroups
   Order order = Order::kAscending;
   std::size_t shared_limit = 99 * 1024;  // bytes a block can have
 };
 Machine& machine();
+
+// Sets the machine: capability 75, 80 or 90; order "ascending", "descending" or "shuffled". Throws
+// Error for others.
+void emulate(int capability, const std::string& order);
 
 struct Dim3 {
   int64_t x = 1;
@@ -43,8 +48,9 @@ void sync_block();
 void shuffle_xor(void* value, std::size_t size, int mask);
 void load_matrices(uint32_t (&word)[4], const void* row);
 void mma(int32_t (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1, bool is_signed);
-void atomic_add_shared(int32_t* to, int32_t value);
-void atomic_max_shared(int32_t* to, int32_t value);
+bool has_warpgroup();
+void warpgroup_multiply(int32_t* c, const uint32_t (&a)[4], const void* b, int columns);
+void warpgroup_wait();
 bool has_async_copy();
 void copy_async(void* to, const void* from, int bytes);
 void commit_copies();

@@ -29,6 +29,7 @@ Device describe_device(int index) {
   Device device;
   device.capability = emulator::machine().capability;
   device.multiprocessors = 4;
+  device.shared_bytes = static_cast<int64_t>(emulator::machine().shared_limit);
   return device;
 }
 

@@ -1,16 +1,17 @@
-// attention on a GPU. A block takes kQueries queries of one head of one sequence. A warp owns 16 of
-// them and kWarpKeys keys at a time; kWarpsK warps share the keys, so that rows of up to
-// kWarpsK * kWarpKeys scores stay in registers. Longer rows pass by in chunks, twice: once for
-// their maximum, once more for the probabilities. Heads wider than kColumns go by in blocks of
-// columns.
+// attention on a GPU. A block takes kQueries queries of one head of one sequence, 16 for each warp.
+// kKeys keys and values at a time lie in shared memory; a warp passes by them twice, 64 at a time:
+// for the maxima of its rows, then, computing scores again, for probabilities and their products
+// with values. Rows of up to kKeys keys are copied once. Heads wider than kColumns go by in blocks
+// of columns, 64 keys at a time.
 //
-// Keys lie in shared memory in an order that makes the probabilities which a lane computes, from
-// accumulators of the first product, its own operand words of the second (key_row).
+// Keys lie in an order that makes the probabilities which a lane computes, from accumulators of the
+// first product, its own operand words of the second (key_row). Values become an operand B in
+// place: four keys by 16 columns, read and written by one thread.
 #include <algorithm>
 
-#include "cuda/eight.h"
 #include "cuda/kernels.h"
 #include "cuda/launch.h"
+#include "cuda/neighbours.h"
 #include "cuda/operand_b.h"
 #include "ops/attention/attention_row.h"
 #include "ops/softmax/softmax.h"
@@ -18,27 +19,24 @@
 namespace pyqrt::cuda {
 namespace {
 
-constexpr int kWarpKeys = 128;
+constexpr int kWarps = 4;
+constexpr int kThreads = kWarps * kWarp;
+constexpr int kQueries = 16 * kWarps;
+constexpr int kChunk = 64;      // keys of a warp's step
 constexpr int kGroupKeys = 16;  // keys of two mma of the first product: one A word of the second
-constexpr int kWarpGroups = kWarpKeys / kGroupKeys;
+constexpr int kGroups = kChunk / kGroupKeys;
 
-template <int kColumns_, int kWarpsQ_, int kWarpsK_, bool kRelative_ = false>
+template <int kColumns_, int kKeys_, bool kRelative_ = false>
 struct Tile {
   static constexpr bool kRelative = kRelative_;  // one score at a time: exact, not fast
   static constexpr int kColumns = kColumns_;
-  static constexpr int kWarpsQ = kWarpsQ_;
-  static constexpr int kWarpsK = kWarpsK_;
-  static constexpr int kThreads = kWarpsQ * kWarpsK * kWarp;
-  static constexpr int kQueries = 16 * kWarpsQ;
-  static constexpr int kKeys = kWarpKeys * kWarpsK;
-  static constexpr int kPitch = kColumns + 16;  // rows of a fragment then use different banks
+  static constexpr int kKeys = kKeys_;
+  static constexpr int kVectors = kColumns / 16;  // of a row
   static constexpr int kSteps = kColumns / kDepth;
   static constexpr int kTiles = kColumns / kChannels;
-  static constexpr int kQueryBytes = kQueries * kPitch;
-  static constexpr int kKeyBytes = kKeys * kPitch;  // values, later in the same place, need less
-  static constexpr int kSumBytes = kWarpsK == 1 ? 0 : kWarpsQ * kTiles * 2 * 16 * kWarp * 4;
-  static constexpr int kStageBytes = kKeyBytes > kSumBytes ? kKeyBytes : kSumBytes;
-  static constexpr int kSharedBytes = kQueryBytes + kStageBytes + kQueries * 8;
+  static constexpr int kQueryBytes = kQueries * kColumns;
+  static constexpr int kKeyBytes = kKeys * kColumns;
+  static constexpr int kSharedBytes = kQueryBytes + 2 * kKeyBytes;
 };
 
 // The same for all threads of a block.
@@ -48,22 +46,33 @@ struct Work {
   int64_t first;   // row of the sequence's first token
   int n;           // its tokens
   int query;       // of these, the block's first
+  int begin, end;  // the keys that some query of the block sees, from a multiple of kChunk on
   int64_t column;  // the head's first
   uint32_t multiplier;
   uint32_t limit;
 
+  PYQRT_MEMBER bool narrow() const { return args->head_dim <= Tile::kColumns; }
   PYQRT_MEMBER uint8_t* queries() const { return shared_memory(); }
-  PYQRT_MEMBER uint8_t* stage() const { return shared_memory() + Tile::kQueryBytes; }
-  PYQRT_MEMBER int32_t* row_max() const {
-    return reinterpret_cast<int32_t*>(stage() + Tile::kStageBytes);
-  }
-  PYQRT_MEMBER int32_t* row_sum() const { return row_max() + Tile::kQueries; }
+  PYQRT_MEMBER uint8_t* keys() const { return queries() + Tile::kQueryBytes; }
+  PYQRT_MEMBER uint8_t* values() const { return keys() + Tile::kKeyBytes; }
 };
+
+// Where 16 bytes of a row lie. Eight neighbouring rows, which a product reads together, use all
+// banks once; so do, of values, the vectors of four neighbouring groups of keys.
+template <class Tile>
+PYQRT_DEVICE int row_offset(int row, int vector) {
+  constexpr int kRowsOfLine = 128 / Tile::kColumns;
+  return row * Tile::kColumns + 16 * (vector ^ (row / kRowsOfLine % Tile::kVectors));
+}
+template <class Tile>
+PYQRT_DEVICE int value_offset(int row, int vector) {
+  return row * Tile::kColumns + 16 * (vector ^ (row / 4 % Tile::kVectors));
+}
 
 // A lane's scores: [2 * group of keys + j][element e of C] is the row (e / 2) * 8 + lane.group and
 // the key 16 group + 4 member + 2 j + e % 2.
 struct Scores {
-  int32_t value[2 * kWarpGroups][4];
+  int32_t value[2 * kGroups][4];
 };
 PYQRT_DEVICE int key_of(int tile, int e, int member) {
   return kGroupKeys * (tile / 2) + 4 * member + 2 * (tile % 2) + e % 2;
@@ -75,8 +84,8 @@ PYQRT_DEVICE int key_row(int key) {
 
 // Their probabilities: word [group of keys][row half] is four neighbouring keys, 4 member ...
 struct Planes {
-  uint32_t high[kWarpGroups][2];
-  uint32_t low[kWarpGroups][2];
+  uint32_t high[kGroups][2];
+  uint32_t low[kGroups][2];
 };
 
 template <class Tile>
@@ -85,92 +94,110 @@ PYQRT_DEVICE int bytes_there(const Work<Tile>& work, int64_t column) {
   return there < 0 ? 0 : there > 16 ? 16 : static_cast<int>(there);
 }
 
-// Rows that the products of a chunk read: whole steps of the second.
-PYQRT_DEVICE int rows_read(int live) {
-  return (live + kDepth - 1) / kDepth * kDepth;
-}
-
-// Copies columns [column, column + kColumns) of `rows` rows; those from `live` on become zeros.
-template <class Tile, bool kAreKeys>
-PYQRT_DEVICE void copy_rows(const Work<Tile>& work, uint8_t* to, const int8_t* from, int64_t stride,
-                            int rows, int live, int64_t column) {
-  constexpr int kRowCopies = Tile::kColumns / 16;
-  for (int i = thread_index(); i < rows * kRowCopies; i += Tile::kThreads) {
-    const int row = i / kRowCopies;
-    const int chunk = i % kRowCopies;
-    const int bytes = row < live ? bytes_there(work, column + 16 * chunk) : 0;
+// Copies columns [column, column + kColumns) of `rows` rows, those from `live` on as zeros;
+// place(row, vector) says where to.
+template <class Tile, class Place>
+PYQRT_DEVICE void copy_rows(const Work<Tile>& work, const int8_t* from, int64_t stride, int rows,
+                            int live, int64_t column, const Place& place) {
+  for (int i = thread_index(); i < rows * Tile::kVectors; i += kThreads) {
+    const int row = i / Tile::kVectors;
+    const int vector = i % Tile::kVectors;
+    const int bytes = row < live ? bytes_there(work, column + 16 * vector) : 0;
     Copy16 copy;
-    copy.begin(to + (kAreKeys ? key_row(row) : row) * Tile::kPitch + 16 * chunk,
-               from + row * stride + column + 16 * chunk, bytes);
+    copy.begin(place(row, vector), from + row * stride + column + 16 * vector, bytes);
     copy.finish();
   }
 }
 
-// Copies a chunk of values as an operand B, [columns / 16][keys / 4][16][4].
 template <class Tile>
-PYQRT_DEVICE void copy_values(const Work<Tile>& work, const int8_t* from, int64_t stride, int live,
-                              int64_t column) {
-  constexpr int kBlocks = Tile::kColumns / 16;
-  for (int i = thread_index(); i < rows_read(live) / 4 * kBlocks; i += Tile::kThreads) {
-    const int block = i % kBlocks;
-    const int group = i / kBlocks;
-    const int bytes = bytes_there(work, column + 16 * block);
+PYQRT_DEVICE void copy_queries(const Work<Tile>& work, int64_t column) {
+  const AttentionArgs& args = *work.args;
+  copy_rows(work, args.query + (work.first + work.query) * args.query_stride + work.column,
+            args.query_stride, kQueries, work.n - work.query, column, [&](int row, int vector) {
+              return work.queries() + row_offset<Tile>(row, vector);
+            });
+}
+
+// How many of kKeys keys from `first` on there are, and how many rows of them steps read.
+template <class Tile>
+PYQRT_DEVICE int live_keys(const Work<Tile>& work, int first) {
+  return work.end - first < Tile::kKeys ? work.end - first : Tile::kKeys;
+}
+PYQRT_DEVICE int rows_read(int live) {
+  return (live + kChunk - 1) / kChunk * kChunk;
+}
+
+template <class Tile>
+PYQRT_DEVICE void copy_keys(const Work<Tile>& work, int first, int64_t column) {
+  const AttentionArgs& args = *work.args;
+  const int live = live_keys(work, first);
+  copy_rows(work, args.key + (work.first + first) * args.key_stride + work.column, args.key_stride,
+            rows_read(live), live, column, [&](int row, int vector) {
+              return work.keys() + row_offset<Tile>(key_row(row), vector);
+            });
+}
+
+template <class Tile>
+PYQRT_DEVICE void copy_values(const Work<Tile>& work, int first, int64_t column) {
+  const AttentionArgs& args = *work.args;
+  const int live = live_keys(work, first);
+  copy_rows(work, args.value + (work.first + first) * args.value_stride + work.column,
+            args.value_stride, rows_read(live), live, column, [&](int row, int vector) {
+              return work.values() + value_offset<Tile>(row, vector);
+            });
+}
+
+// Turns values that have been copied into an operand B: vector [columns / 16][keys / 4][quarter] of
+// operand_b.h lies where row 4 (keys / 4) + quarter had its columns.
+template <class Tile>
+PYQRT_DEVICE void transpose_values(const Work<Tile>& work, int first) {
+  const int units = rows_read(live_keys(work, first)) / 4 * Tile::kVectors;
+  for (int i = thread_index(); i < units; i += kThreads) {
+    const int block = i % Tile::kVectors;
+    const int group = i / Tile::kVectors;
     Vector16 row[4];
     PYQRT_UNROLL
     for (int k = 0; k < 4; ++k) {
-      const int key = 4 * group + k;
-      row[k] = load_partial(from + key * stride + column + 16 * block, key < live ? bytes : 0);
+      row[k] = load_vector<Vector16>(work.values() + value_offset<Tile>(4 * group + k, block));
     }
     PYQRT_UNROLL
     for (int quarter = 0; quarter < 4; ++quarter) {
-      const uint32_t first = permute_bytes(row[0].word[quarter], row[1].word[quarter], 0x5140);
-      const uint32_t second = permute_bytes(row[2].word[quarter], row[3].word[quarter], 0x5140);
-      const uint32_t third = permute_bytes(row[0].word[quarter], row[1].word[quarter], 0x7362);
-      const uint32_t fourth = permute_bytes(row[2].word[quarter], row[3].word[quarter], 0x7362);
+      const uint32_t first_two = permute_bytes(row[0].word[quarter], row[1].word[quarter], 0x5140);
+      const uint32_t last_two = permute_bytes(row[2].word[quarter], row[3].word[quarter], 0x5140);
+      const uint32_t first_up = permute_bytes(row[0].word[quarter], row[1].word[quarter], 0x7362);
+      const uint32_t last_up = permute_bytes(row[2].word[quarter], row[3].word[quarter], 0x7362);
       const Vector16 columns = {
-          permute_bytes(first, second, 0x5410), permute_bytes(first, second, 0x7632),
-          permute_bytes(third, fourth, 0x5410), permute_bytes(third, fourth, 0x7632)};
-      store_vector(
-          work.stage() + 16 * vector_index<Tile::kKeys / kLinearGroup>(block, group, quarter),
-          columns);
+          permute_bytes(first_two, last_two, 0x5410), permute_bytes(first_two, last_two, 0x7632),
+          permute_bytes(first_up, last_up, 0x5410), permute_bytes(first_up, last_up, 0x7632)};
+      store_vector(work.values() + value_offset<Tile>(4 * group + quarter, block), columns);
     }
   }
 }
 
-// The scores of the warp's queries and its keys of the chunk that begins at `first_key`.
+// What this thread copied is there; with a barrier, what all did.
+PYQRT_DEVICE void await_copies() {
+  commit_copies();
+  copies_arrived<0>();
+  sync_block();
+}
+
+// Adds the products of the warp's queries and the chunk that begins at row `chunk` of the keys in
+// shared memory.
 template <class Tile>
-PYQRT_DEVICE void score(const Work<Tile>& work, Scores& scores, int first_key, int warp_query,
-                        int warp_key) {
-  const AttentionArgs& args = *work.args;
-  const int live = work.n - first_key < Tile::kKeys ? work.n - first_key : Tile::kKeys;
+PYQRT_DEVICE void add_scores(const Work<Tile>& work, Scores& scores, int chunk, int warp) {
   const int lane = thread_index() % kWarp;
-  scores = {};
-  for (int64_t column = 0; column < args.head_dim; column += Tile::kColumns) {
-    sync_block();  // what was staged has been read
-    copy_rows<Tile, false>(work, work.queries(),
-                           args.query + (work.first + work.query) * args.query_stride + work.column,
-                           args.query_stride, Tile::kQueries, work.n - work.query, column);
-    copy_rows<Tile, true>(work, work.stage(),
-                          args.key + (work.first + first_key) * args.key_stride + work.column,
-                          args.key_stride, rows_read(live), live, column);
-    commit_copies();
-    copies_arrived<0>();
-    sync_block();
+  PYQRT_UNROLL
+  for (int step = 0; step < Tile::kSteps; ++step) {
+    uint32_t a[4];
+    load_matrices(
+        a, work.queries() + row_offset<Tile>(warp * 16 + lane % 16, 2 * step + lane / 16));
     PYQRT_UNROLL
-    for (int step = 0; step < Tile::kSteps; ++step) {
-      uint32_t a[4];
-      load_matrices(a, work.queries() + (warp_query * 16 + lane % 16) * Tile::kPitch +
-                           step * kDepth + lane / 16 * 16);
-      PYQRT_UNROLL
-      for (int group = 0; group < kWarpGroups; ++group) {
-        const int key = warp_key * kWarpKeys + group * kGroupKeys;
-        if (key >= live) break;
-        uint32_t b[4];
-        load_matrices(b, work.stage() + (key + lane / 16 * 8 + lane % 8) * Tile::kPitch +
-                             step * kDepth + lane / 8 % 2 * 16);
-        mma<true>(scores.value[2 * group], a, b[0], b[1]);
-        mma<true>(scores.value[2 * group + 1], a, b[2], b[3]);
-      }
+    for (int group = 0; group < kGroups; ++group) {
+      const int row = chunk + group * kGroupKeys + lane / 16 * 8 + lane % 8;
+      uint32_t b[4];
+      load_matrices(b, work.keys() + row_offset<Tile>(row, 2 * step + lane / 8 % 2));
+      mma<true>(scores.value[2 * group], a, b[0], b[1]);
+      mma<true>(scores.value[2 * group + 1], a, b[2], b[3]);
     }
   }
 }
@@ -179,6 +206,12 @@ PYQRT_DEVICE void score(const Work<Tile>& work, Scores& scores, int first_key, i
 struct Seen {
   int begin[2];
   int end[2];
+
+  // Whether both see all keys of a chunk.
+  PYQRT_MEMBER bool all(int chunk) const {
+    return begin[0] <= chunk && begin[1] <= chunk && end[0] >= chunk + kChunk &&
+           end[1] >= chunk + kChunk;
+  }
 };
 PYQRT_DEVICE Seen keys_seen(int64_t window, int query, int n) {
   Seen seen = {};
@@ -191,16 +224,15 @@ PYQRT_DEVICE Seen keys_seen(int64_t window, int query, int n) {
   return seen;
 }
 
-// Calls body(tile, e, key) for every score of the lane whose key its query sees. `first` is the
-// lane's first key.
+// Calls body(tile, e, key, is_seen) for every score of the lane. `first` is the lane's first key.
 template <class Body>
-PYQRT_DEVICE void for_each_seen(const Seen& seen, int first, const Body& body) {
+PYQRT_DEVICE void for_each_score(const Seen& seen, int first, const Body& body) {
   PYQRT_UNROLL
-  for (int tile = 0; tile < 2 * kWarpGroups; ++tile) {
+  for (int tile = 0; tile < 2 * kGroups; ++tile) {
     PYQRT_UNROLL
     for (int e = 0; e < 4; ++e) {
       const int key = first + key_of(tile, e, 0);
-      if (key >= seen.begin[e / 2] && key < seen.end[e / 2]) body(tile, e, key);
+      body(tile, e, key, key >= seen.begin[e / 2] && key < seen.end[e / 2]);
     }
   }
 }
@@ -213,81 +245,136 @@ PYQRT_NOINLINE int32_t relative_term(const AttentionArgs& args, int64_t head, in
                             args.key + key * args.key_stride + column, query - key);
 }
 
-// The probabilities of scores below their rows' maxima, added to the rows' sums.
+// The scores of a chunk of keys. Its keys are in shared memory, or are brought there where the head
+// is wider than that.
 template <class Tile>
-PYQRT_DEVICE Planes to_planes(const Work<Tile>& work, const Scores& scores,
-                              const int32_t (&maximum)[2], const Seen& seen, int first,
-                              int32_t (&sum)[2]) {
-  Planes planes = {};
-  for_each_seen(seen, first, [&](int tile, int e, int) {
-    const auto below = static_cast<uint32_t>(maximum[e / 2] - scores.value[tile][e]);
-    const int32_t p = softmax_term(below, work.limit, work.multiplier, work.args->exponential);
-    sum[e / 2] += p;
-    const int byte = 2 * (tile % 2) + e % 2;
-    planes.high[tile / 2][e / 2] |= static_cast<uint32_t>(p >> 7) << (8 * byte);
-    planes.low[tile / 2][e / 2] |= static_cast<uint32_t>(p & 127) << (8 * byte);
+PYQRT_DEVICE void compute_scores(const Work<Tile>& work, Scores& scores, int block, int chunk,
+                                 const Seen& seen, int query, int warp, Lane lane) {
+  scores = {};
+  if (work.narrow()) {
+    add_scores(work, scores, chunk - block, warp);
+  } else {
+    for (int64_t column = 0; column < work.args->head_dim; column += Tile::kColumns) {
+      sync_block();  // what is there has been read
+      copy_queries(work, column);
+      copy_keys(work, block, column);
+      await_copies();
+      add_scores(work, scores, chunk - block, warp);
+    }
+  }
+  if constexpr (Tile::kRelative) {
+    for_each_score(seen, chunk + 4 * lane.member, [&](int tile, int e, int key, bool is_seen) {
+      const int own = query + e / 2 * 8;
+      if (!is_seen || own >= work.n) return;
+      scores.value[tile][e] +=
+          relative_term(*work.args, block_y(), work.first + own, work.first + key);
+    });
+  }
+}
+
+// The largest of the lane's scores of each row, `largest` included.
+PYQRT_DEVICE void raise_maximum(int32_t (&largest)[2], const Scores& scores, const Seen& seen,
+                                int chunk, Lane lane) {
+  const bool all = seen.all(chunk);
+  for_each_score(seen, chunk + 4 * lane.member, [&](int tile, int e, int, bool is_seen) {
+    const int32_t value = scores.value[tile][e];
+    if (value > largest[e / 2] && (all || is_seen)) largest[e / 2] = value;
   });
+}
+
+// Four bytes of a plane from four probabilities in pairs of 16 bits, shifted.
+PYQRT_DEVICE uint32_t plane_bytes(uint32_t first_two, uint32_t last_two, int shift) {
+  constexpr uint32_t kSeven = 0x007f007f;
+  return permute_bytes(first_two >> shift & kSeven, last_two >> shift & kSeven, 0x6420);
+}
+
+// The probabilities of scores, all or those that are seen.
+template <bool kAll, class Tile>
+PYQRT_DEVICE Planes to_planes(const Work<Tile>& work, const Scores& scores,
+                              const int32_t (&largest)[2], const Seen& seen, int first) {
+  Planes planes;
+  PYQRT_UNROLL
+  for (int group = 0; group < kGroups; ++group) {
+    PYQRT_UNROLL
+    for (int half = 0; half < 2; ++half) {
+      uint32_t pair[2];
+      PYQRT_UNROLL
+      for (int j = 0; j < 2; ++j) {
+        uint32_t p[2];
+        PYQRT_UNROLL
+        for (int i = 0; i < 2; ++i) {
+          const int tile = 2 * group + j;
+          const int e = 2 * half + i;
+          const int key = first + key_of(tile, e, 0);
+          const uint32_t below = static_cast<uint32_t>(largest[half]) -
+                                 static_cast<uint32_t>(scores.value[tile][e]);
+          p[i] = static_cast<uint32_t>(
+              softmax_term(below, work.limit, work.multiplier, work.args->exponential));
+          if (!kAll && (key < seen.begin[half] || key >= seen.end[half])) p[i] = 0;
+        }
+        pair[j] = p[0] | p[1] << 16;
+      }
+      planes.high[group][half] = plane_bytes(pair[0], pair[1], 7);
+      planes.low[group][half] = plane_bytes(pair[0], pair[1], 0);
+    }
+  }
   return planes;
 }
 
-// Probabilities times values, high and low planes apart.
+// Probabilities times values, high and low planes apart, and the sums of the planes: of a lane's
+// keys only.
 template <class Tile>
 struct Mixed {
   Accumulator high[Tile::kTiles];
   Accumulator low[Tile::kTiles];
+  int32_t high_sum[2];
+  int32_t low_sum[2];
 };
 
 template <class Tile>
-PYQRT_DEVICE void mix(const Work<Tile>& work, Mixed<Tile>& mixed, const Planes& planes, int live,
-                      int warp_key, Lane lane) {
+PYQRT_DEVICE void mix(const Work<Tile>& work, Mixed<Tile>& mixed, const Planes& planes, int chunk,
+                      Lane lane) {
   PYQRT_UNROLL
-  for (int step = 0; step < kWarpKeys / kDepth; ++step) {
-    if (warp_key * kWarpKeys + step * kDepth >= live) break;
+  for (int group = 0; group < kGroups; ++group) {
+    PYQRT_UNROLL
+    for (int half = 0; half < 2; ++half) {
+      mixed.high_sum[half] = add_bytes(planes.high[group][half], mixed.high_sum[half]);
+      mixed.low_sum[half] = add_bytes(planes.low[group][half], mixed.low_sum[half]);
+    }
+  }
+  PYQRT_UNROLL
+  for (int step = 0; step < kChunk / kDepth; ++step) {
     const uint32_t high[4] = {planes.high[2 * step][0], planes.high[2 * step][1],
                               planes.high[2 * step + 1][0], planes.high[2 * step + 1][1]};
     const uint32_t low[4] = {planes.low[2 * step][0], planes.low[2 * step][1],
                              planes.low[2 * step + 1][0], planes.low[2 * step + 1][1]};
+    const int row = chunk + step * kDepth + 4 * lane.member + lane.group % 4;
     PYQRT_UNROLL
     for (int tile = 0; tile < Tile::kTiles; ++tile) {
-      const OperandB b = load_b<Tile::kKeys / kLinearGroup>(
-          work.stage(), tile, warp_key * (kWarpKeys / kDepth) + step, lane);
+      const int block = 2 * tile + lane.group / 4;
+      const OperandB b = {
+          load_vector<Vector16>(work.values() + value_offset<Tile>(row, block)),
+          load_vector<Vector16>(work.values() + value_offset<Tile>(row + 16, block))};
       multiply<true>(mixed.high[tile], high, b);
       multiply<true>(mixed.low[tile], low, b);
     }
   }
 }
 
-// Adds what the warps that share a query have, for the first of them. Lane by lane.
 template <class Tile>
-PYQRT_DEVICE void gather_keys(const Work<Tile>& work, Mixed<Tile>& mixed, int warp_query,
-                              int warp_key) {
-  auto* sums = reinterpret_cast<int32_t*>(work.stage());
-  const int lane = thread_index() % kWarp;
-  const auto for_each = [&](const auto& body) {
-    PYQRT_UNROLL
-    for (int i = 0; i < Tile::kTiles * 32; ++i) {
-      Accumulator& part = i % 32 < 16 ? mixed.high[i / 32] : mixed.low[i / 32];
-      body(sums + ((warp_query * Tile::kTiles * 32) + i) * kWarp + lane,
-           part.value[i / 4 % 4][i % 4]);
-    }
-  };
-  sync_block();  // values have been read
-  if (warp_key == 1) for_each([](int32_t* to, int32_t value) { *to = value; });
-  sync_block();
-  if (warp_key > 1) for_each([](int32_t* to, int32_t value) { atomic_add_shared(to, value); });
-  sync_block();
-  if (warp_key == 0) for_each([](const int32_t* from, int32_t& value) { value += *from; });
-}
-
-template <class Tile>
-PYQRT_DEVICE void store(const Work<Tile>& work, const Mixed<Tile>& mixed,
-                        const RowScale (&scale)[2], int64_t column, int warp_query, Lane lane) {
+PYQRT_DEVICE void store(const Work<Tile>& work, const Mixed<Tile>& mixed, int64_t column, int query,
+                        Lane lane) {
   const AttentionArgs& args = *work.args;
+  const int64_t head = block_y();
   PYQRT_UNROLL
   for (int half = 0; half < 2; ++half) {
-    const int query = work.query + warp_query * 16 + half * 8 + lane.group;
-    if (query >= work.n) continue;
-    int8_t* row = args.output + (work.first + query) * args.output_stride + work.column;
+    const int own = query + 8 * half;
+    // Rows beyond the sequence may see no key under a window; they are not stored.
+    const int32_t sum = reduce_sum<4>(mixed.high_sum[half] * 128 + mixed.low_sum[half]);
+    if (own >= work.n) continue;
+    const RowScale scale =
+        row_scale(sum, args.output_multiplier[head], args.output_exponent[head]);
+    int8_t* row = args.output + (work.first + own) * args.output_stride + work.column;
     PYQRT_UNROLL
     for (int tile = 0; tile < Tile::kTiles; ++tile) {
       const int64_t to = column + tile * kChannels + 8 * lane.member;
@@ -297,112 +384,91 @@ PYQRT_DEVICE void store(const Work<Tile>& work, const Mixed<Tile>& mixed,
       PYQRT_UNROLL
       for (int i = 0; i < 8; ++i) {
         const int e = 2 * half + i / 4;  // as channel_of says
-        const int64_t sum =
+        const int64_t product =
             int64_t{mixed.high[tile].value[i % 4][e]} * 128 + mixed.low[tile].value[i % 4][e];
-        out[i] = attention_output(sum, scale[half], args.zero_point);
+        out[i] = attention_output(product, scale, args.zero_point);
       }
-      store_eight(row + to, out, there < 8 ? static_cast<int>(there) : 8);
+      store_neighbours(row + to, out, there < 8 ? static_cast<int>(there) : 8);
     }
   }
 }
 
 template <class Tile>
-PYQRT_GLOBAL void PYQRT_BOUNDS(Tile::kThreads, 1) attention_kernel(AttentionArgs args) {
+PYQRT_GLOBAL void PYQRT_BOUNDS(kThreads, 3) attention_kernel(AttentionArgs args) {
+  wait_for_kernel_before();
   const int64_t head = block_y();
   const int32_t* sequence = args.offsets + block_z();
   Work<Tile> work;
   work.args = &args;
   work.first = sequence[0];
   work.n = sequence[1] - sequence[0];
-  work.query = block_x() * Tile::kQueries;
+  work.query = block_x() * kQueries;
   work.column = head * args.head_dim;
   if (work.query >= work.n) return;
   work.multiplier = args.score_multiplier[head];
   work.limit = softmax_limit(work.multiplier);
+  const auto first = attention_seen(args.window, work.query, work.n);
+  const auto last = attention_seen(args.window, work.query + kQueries - 1, work.n);
+  work.begin = static_cast<int>(first.begin) & -kChunk;
+  work.end = static_cast<int>(last.end < work.n ? last.end : work.n);
 
   const int warp = thread_index() / kWarp;
-  const int warp_query = warp % Tile::kWarpsQ;
-  const int warp_key = warp / Tile::kWarpsQ;
   const Lane lane = lane_of(thread_index());
-  const bool resident = work.n <= Tile::kKeys;
-  for (int i = thread_index(); i < Tile::kQueries; i += Tile::kThreads) {
-    work.row_max()[i] = INT32_MIN;
-    work.row_sum()[i] = 0;
-  }
-
-  Scores scores;
-  const int query = work.query + warp_query * 16 + lane.group;
+  const int query = work.query + warp * 16 + lane.group;
   const Seen seen = keys_seen(args.window, query, work.n);
-  const int lane_key = warp_key * kWarpKeys + 4 * lane.member;  // of a chunk
-  const auto compute_scores = [&](int chunk) {
-    score(work, scores, chunk, warp_query, warp_key);
-    if constexpr (Tile::kRelative) {
-      for_each_seen(seen, chunk + lane_key, [&](int tile, int e, int key) {
-        const int own = query + e / 2 * 8;
-        if (own >= work.n) return;
-        scores.value[tile][e] += relative_term(args, head, work.first + own, work.first + key);
-      });
+  const bool narrow = work.narrow();
+  const bool idle = narrow && work.query + warp * 16 >= work.n;  // has no query of the sequence
+  const bool at_once = narrow && work.end - work.begin <= Tile::kKeys;
+  if (narrow) copy_queries(work, 0);
+
+  // Where all is in shared memory at once, values arrive while the maxima are sought.
+  Scores scores;
+  int32_t largest[2] = {INT32_MIN, INT32_MIN};
+  for (int block = work.begin; block < work.end; block += Tile::kKeys) {
+    if (narrow) {
+      if (block > work.begin) sync_block();  // what is there has been read
+      copy_keys(work, block, 0);
+      commit_copies();
+      if (at_once) copy_values(work, block, 0);
+      commit_copies();
+      if (at_once) {
+        copies_arrived<1>();
+      } else {
+        copies_arrived<0>();
+      }
+      sync_block();
     }
-  };
-  int32_t maximum[2] = {INT32_MIN, INT32_MIN};
-  for (int key = 0; key < work.n; key += Tile::kKeys) {
-    compute_scores(key);
-    for_each_seen(seen, key + lane_key, [&](int tile, int e, int) {
-      const int32_t value = scores.value[tile][e];
-      if (value > maximum[e / 2]) maximum[e / 2] = value;
-    });
+    const int live = idle ? 0 : live_keys(work, block);
+    for (int chunk = block; chunk < block + live; chunk += kChunk) {
+      compute_scores(work, scores, block, chunk, seen, query, warp, lane);
+      raise_maximum(largest, scores, seen, chunk, lane);
+    }
   }
   PYQRT_UNROLL
-  for (int half = 0; half < 2; ++half) {
-    maximum[half] = reduce_max<4>(maximum[half]);
-    if constexpr (Tile::kWarpsK > 1) {
-      int32_t* of_row = work.row_max() + warp_query * 16 + half * 8 + lane.group;
-      if (lane.member == 0) atomic_max_shared(of_row, maximum[half]);
-      sync_block();
-      maximum[half] = *of_row;
-    }
-  }
+  for (int half = 0; half < 2; ++half) largest[half] = reduce_max<4>(largest[half]);
 
-  int32_t sum[2] = {};
-  RowScale scale[2];
-  Planes planes = {};
   for (int64_t column = 0; column < args.head_dim; column += Tile::kColumns) {
     Mixed<Tile> mixed = {};
-    for (int key = 0; key < work.n; key += Tile::kKeys) {
-      if (!resident) compute_scores(key);
-      if (!resident || column == 0) {
-        int32_t part[2] = {};
-        planes = to_planes(work, scores, maximum, seen, key + lane_key, part);
-        if (column == 0) {
-          sum[0] += part[0];
-          sum[1] += part[1];
-        }
+    for (int block = work.begin; block < work.end; block += Tile::kKeys) {
+      if (!at_once) {
+        sync_block();  // what is there has been read
+        if (narrow) copy_keys(work, block, 0);
+        copy_values(work, block, column);
       }
-      const int live = work.n - key < Tile::kKeys ? work.n - key : Tile::kKeys;
-      sync_block();  // what was staged has been read
-      copy_values(work, args.value + (work.first + key) * args.value_stride + work.column,
-                  args.value_stride, live, column);
+      await_copies();
+      transpose_values(work, block);
       sync_block();
-      mix(work, mixed, planes, live, warp_key, lane);
-    }
-    if (column == 0) {
-      PYQRT_UNROLL
-      for (int half = 0; half < 2; ++half) {
-        sum[half] = reduce_sum<4>(sum[half]);
-        if constexpr (Tile::kWarpsK > 1) {
-          int32_t* of_row = work.row_sum() + warp_query * 16 + half * 8 + lane.group;
-          if (lane.member == 0) atomic_add_shared(of_row, sum[half]);
-          sync_block();
-          sum[half] = *of_row;
-        }
-        // Rows beyond the sequence may see no key under a window; they are not stored.
-        if (sum[half] == 0) sum[half] = 1;
-        scale[half] =
-            row_scale(sum[half], args.output_multiplier[head], args.output_exponent[head]);
+      const int live = idle ? 0 : live_keys(work, block);
+      for (int chunk = block; chunk < block + live; chunk += kChunk) {
+        compute_scores(work, scores, block, chunk, seen, query, warp, lane);
+        const int lane_key = chunk + 4 * lane.member;
+        const Planes planes = seen.all(chunk)
+                                  ? to_planes<true>(work, scores, largest, seen, lane_key)
+                                  : to_planes<false>(work, scores, largest, seen, lane_key);
+        mix(work, mixed, planes, chunk - block, lane);
       }
     }
-    if constexpr (Tile::kWarpsK > 1) gather_keys(work, mixed, warp_query, warp_key);
-    if (warp_key == 0) store(work, mixed, scale, column, warp_query, lane);
+    store(work, mixed, column, query, lane);
   }
 }
 
@@ -412,22 +478,25 @@ void launch_tile(AttentionArgs args, int64_t sequences, int64_t max_length, Stre
   for (; sequences > 0; sequences -= kMaxSequences, args.offsets += kMaxSequences) {
     launch<AttentionArgs>(
         attention_kernel<Tile>,
-        {ceil_div(max_length, Tile::kQueries), args.heads, std::min(sequences, kMaxSequences)},
-        Tile::kThreads, Tile::kSharedBytes, stream, args);
+        {ceil_div(max_length, kQueries), args.heads, std::min(sequences, kMaxSequences)}, kThreads,
+        Tile::kSharedBytes, stream, args);
   }
 }
 
 template <int kColumns>
 void launch_columns(const AttentionArgs& args, int64_t sequences, int64_t max_length,
                     Stream& stream) {
+  using Whole = Tile<kColumns, 512>;
   if (args.relative_index != nullptr) {
-    launch_tile<Tile<kColumns, 2, 4, true>>(args, sequences, max_length, stream);
-  } else if (max_length <= kWarpKeys) {
-    launch_tile<Tile<kColumns, 4, 1>>(args, sequences, max_length, stream);
-  } else if (max_length <= 2 * kWarpKeys) {
-    launch_tile<Tile<kColumns, 4, 2>>(args, sequences, max_length, stream);
+    launch_tile<Tile<kColumns, 64, true>>(args, sequences, max_length, stream);
+  } else if (args.head_dim > kColumns) {
+    launch_tile<Tile<kColumns, 64>>(args, sequences, max_length, stream);
+  } else if (max_length <= 128) {
+    launch_tile<Tile<kColumns, 128>>(args, sequences, max_length, stream);
+  } else if (max_length <= 256 || Whole::kSharedBytes > stream.device().shared_bytes) {
+    launch_tile<Tile<kColumns, 256>>(args, sequences, max_length, stream);
   } else {
-    launch_tile<Tile<kColumns, 2, 4>>(args, sequences, max_length, stream);
+    launch_tile<Whole>(args, sequences, max_length, stream);
   }
 }
 

@@ -58,8 +58,9 @@ static constexpr RowScale row_scale(int32_t sum, int32_t multiplier, int32_t exp
 
 static constexpr int32_t attention_output(int64_t mixed, const RowScale& scale,
                                           int32_t zero_point) {
-  // |A / L| <= 127 leaves 23 bits of the product.
-  const int64_t scaled = fixed::rshr64((mixed >> scale.drop) * scale.factor, scale.shift);
+  // |A / L| <= 127 leaves 23 bits of the product. The shift is positive.
+  const int64_t product = int64_t{static_cast<int32_t>(mixed >> scale.drop)} * scale.factor;
+  const int64_t scaled = (product + (int64_t{1} << (scale.shift - 1))) >> scale.shift;
   return fixed::sat8(static_cast<int32_t>(scaled) + zero_point);
 }
 

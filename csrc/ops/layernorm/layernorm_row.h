@@ -39,10 +39,13 @@ static constexpr LayerNormRow layernorm_row(int64_t n, int64_t epsilon, int64_t 
 }
 
 // The last line of both outputs, before saturation. The contract leaves room for the rounding.
+static constexpr int32_t layernorm_affine(int32_t y, int32_t gain, int32_t bias, int shift) {
+  return fixed::rshr(y * gain + bias, shift);
+}
 template <class Element>
 static constexpr int32_t layernorm_affine(const LayerNormOutput<Element>& output, int32_t y,
                                           int64_t column) {
-  return fixed::rshr(y * output.gain[column] + output.bias[column], output.shift);
+  return layernorm_affine(y, output.gain[column], output.bias[column], output.shift);
 }
 
 // y_j of the input q_j.

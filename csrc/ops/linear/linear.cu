@@ -6,11 +6,11 @@
 // int16 input is two products: of its high bytes, signed, and of its low bytes, unsigned.
 #include <type_traits>
 
-#include "cuda/eight.h"
 #include "cuda/kernels.h"
 #include "cuda/launch.h"
 #include "cuda/operand_b.h"
-#include "ops/linear/linear_epilogue.h"
+#include "ops/linear/linear_channels.h"
+#include "ops/linear/linear_warpgroup.h"
 
 namespace pyqrt::cuda {
 namespace {
@@ -55,8 +55,8 @@ struct Arguments {
 template <class Tile>
 class Slice {
  public:
-  PYQRT_MEMBER void begin(const LinearArgs& args, int64_t rows, int64_t first_row,
-                          int64_t first_block, int64_t first_input, uint8_t* stage) {
+  PYQRT_MEMBER void begin_input(const LinearArgs& args, int64_t rows, int64_t first_row,
+                                int64_t first_input, uint8_t* stage) {
     using Input = typename Tile::Input;
     constexpr int kRowCopies = Tile::kSlice * static_cast<int>(sizeof(Input)) / 16;
     constexpr int kPerCopy = 16 / static_cast<int>(sizeof(Input));
@@ -74,6 +74,10 @@ class Slice {
                        input + (first_row + row) * args.input_stride + column,
                        static_cast<int>(there) * static_cast<int>(sizeof(Input)));
     }
+  }
+  PYQRT_MEMBER void begin_weights(const LinearArgs& args, int64_t first_block, int64_t first_input,
+                                  uint8_t* stage) {
+    const int thread = thread_index();
     const int64_t blocks = ceil_div(args.n, kLinearBlock);
     const int64_t groups = ceil_div(args.k, kLinearGroup);
     PYQRT_UNROLL
@@ -90,12 +94,17 @@ class Slice {
           args.weight + (from_block * groups + from_group) * 64 + quarter * 16, there ? 16 : 0);
     }
   }
-  PYQRT_MEMBER void finish() {
+  PYQRT_MEMBER void finish_input() {
     PYQRT_UNROLL
-    for (int i = 0; i < Tile::kCopies; ++i) copies_[i].finish();
+    for (int i = 0; i < kInput; ++i) copies_[i].finish();
+  }
+  PYQRT_MEMBER void finish_weights() {
+    PYQRT_UNROLL
+    for (int i = kInput; i < Tile::kCopies; ++i) copies_[i].finish();
   }
 
  private:
+  static constexpr int kInput = Tile::kInputCopies / Tile::kThreads;
   Copy16 copies_[Tile::kCopies];
 };
 
@@ -209,62 +218,36 @@ PYQRT_DEVICE void gather_depth(Sums<Tile>& sums, int warp, int warp_depth) {
   });
 }
 
-struct Eight32 {
-  int32_t value[8];
-};
-// Per-channel arrays hold whole blocks of 16 channels, aligned to 16 bytes.
-PYQRT_DEVICE Eight32 load_channels(const int32_t* from) {
-  Eight32 eight;
-  PYQRT_UNROLL
-  for (int half = 0; half < 2; ++half) {
-    const auto vector = load_vector<Vector16>(from + 4 * half);
-    PYQRT_UNROLL
-    for (int i = 0; i < 4; ++i) {
-      eight.value[4 * half + i] = static_cast<int32_t>(vector.word[i]);
-    }
-  }
-  return eight;
-}
-
 template <LinearEpilogue kEpilogue, class Tile>
 PYQRT_DEVICE void store_sums(const LinearArgs& args, int64_t rows, Sums<Tile>& sums,
                              int64_t first_row, int64_t first_channel, Lane lane) {
-  using Output = LinearOutput<kEpilogue>;
   PYQRT_UNROLL
   for (int c = 0; c < Tile::kWarpColumns; ++c) {
     const int64_t channel = first_channel + c * kChannels + 8 * lane.member;
     if (channel >= args.n) continue;
     const int count = args.n - channel < 8 ? static_cast<int>(args.n - channel) : 8;
-    const Eight32 bias = load_channels(args.bias + channel);
-    const Eight32 multiplier = load_channels(args.multiplier + channel);
-    const Eight32 shift = load_channels(args.shift + channel);
+    const ChannelEpilogue<kEpilogue, 8> epilogue(args, channel, count);
     PYQRT_UNROLL
     for (int half_row = 0; half_row < 2 * Tile::kWarpRows; ++half_row) {
       const int r = half_row / 2;
       const int half = half_row % 2;
       const int64_t row = first_row + half_row * 8 + lane.group;
       if (row >= rows) continue;
-      int32_t residual[8] = {};
-      if constexpr (kEpilogue == LinearEpilogue::kResidualS16) {
-        load_eight(residual, args.residual + row * args.residual_stride + channel, count);
-      }
-      int32_t out[8] = {};
-      PYQRT_UNROLL
-      for (int i = 0; i < 8; ++i) {
-        // Channel i of the eight: mma i % 4, element i / 4 of its row (channel_of).
-        const int e = 2 * half + i / 4;
-        int64_t sum = sums.narrow[r][c].value[i % 4][e];
-        if constexpr (Tile::kWide) {
-          sum = fixed::rshr64(sum * 256 + sums.low[r][c].value[i % 4][e], args.pre_shift);
-        }
-        const auto acc = static_cast<int32_t>(sum + bias.value[i]);
-        const int32_t requantized = fixed::requantize(acc, multiplier.value[i], shift.value[i]);
-        if (i < count) {
-          out[i] = linear_epilogue<kEpilogue>(args, channel + i, requantized, residual[i]);
-        }
-      }
-      store_eight(static_cast<Output*>(args.output) + row * args.output_stride + channel, out,
-                  count);
+      int32_t residual[8];
+      epilogue.load_residual(residual, row);
+      epilogue.store(
+          row,
+          [&](int i) {
+            // Channel i of the eight: mma i % 4, element i / 4 of its row (channel_of).
+            const int e = 2 * half + i / 4;
+            int32_t sum = sums.narrow[r][c].value[i % 4][e];
+            if constexpr (Tile::kWide) {
+              sum = static_cast<int32_t>(fixed::rshr64(
+                  int64_t{sum} * 256 + sums.low[r][c].value[i % 4][e], args.pre_shift));
+            }
+            return sum;
+          },
+          residual);
     }
   }
 }
@@ -272,10 +255,8 @@ PYQRT_DEVICE void store_sums(const LinearArgs& args, int64_t rows, Sums<Tile>& s
 template <class Tile>
 PYQRT_GLOBAL void PYQRT_BOUNDS(Tile::kThreads, 1) linear_kernel(Arguments arguments) {
   const LinearArgs& args = arguments.linear;
-  const int64_t rows = arguments.live_rows == nullptr ? args.m : *arguments.live_rows;
   const int64_t block_row = int64_t{block_y()} * Tile::kRows;
   const int64_t block_column = int64_t{block_x()} * Tile::kColumns;
-  if (block_row >= rows) return;
 
   const int warp = thread_index() / kWarp;
   const int warp_mn = warp % Tile::kWarpsMN;
@@ -285,16 +266,37 @@ PYQRT_GLOBAL void PYQRT_BOUNDS(Tile::kThreads, 1) linear_kernel(Arguments argume
   const Lane lane = lane_of(thread_index());
 
   const int slices = static_cast<int>(ceil_div(args.k, Tile::kSlice));
-  const auto begin = [&](Slice<Tile>& slice, int number) {
-    slice.begin(args, rows, block_row, block_column / kLinearBlock, int64_t{number} * Tile::kSlice,
-                shared_memory() + number % Tile::kStages * Tile::kStageBytes);
+  const auto stage = [](int number) {
+    return shared_memory() + number % Tile::kStages * Tile::kStageBytes;
   };
+  const auto begin_weights = [&](Slice<Tile>& to, int number) {
+    to.begin_weights(args, block_column / kLinearBlock, int64_t{number} * Tile::kSlice,
+                        stage(number));
+  };
+  // Weights do not depend on the kernel before this one, whose results the input is.
   Slice<Tile> slice;
   PYQRT_UNROLL
   for (int s = 0; s < Tile::kStages - 1; ++s) {
     if (s < slices) {
-      begin(slice, s);
-      slice.finish();
+      begin_weights(slice, s);
+      slice.finish_weights();
+    }
+  }
+  wait_for_kernel_before();
+  const int64_t rows = arguments.live_rows == nullptr ? args.m : *arguments.live_rows;
+  if (block_row >= rows) {
+    commit_copies();
+    copies_arrived<0>();
+    return;
+  }
+  const auto begin_input = [&](Slice<Tile>& to, int number) {
+    to.begin_input(args, rows, block_row, int64_t{number} * Tile::kSlice, stage(number));
+  };
+  PYQRT_UNROLL
+  for (int s = 0; s < Tile::kStages - 1; ++s) {
+    if (s < slices) {
+      begin_input(slice, s);
+      slice.finish_input();
     }
     commit_copies();
   }
@@ -304,11 +306,17 @@ PYQRT_GLOBAL void PYQRT_BOUNDS(Tile::kThreads, 1) linear_kernel(Arguments argume
     copies_arrived<Tile::kStages - 2>();
     sync_block();  // slice s is there, and nobody reads slice s - 1 any more
     const int next = s + Tile::kStages - 1;
-    if (next < slices) begin(slice, next);
+    if (next < slices) {
+      begin_input(slice, next);
+      begin_weights(slice, next);
+    }
     commit_copies();
     multiply_slice<Tile>(sums, shared_memory() + s % Tile::kStages * Tile::kStageBytes, warp_row,
                          warp_column, warp_depth, lane);
-    if (next < slices) slice.finish();
+    if (next < slices) {
+      slice.finish_input();
+      slice.finish_weights();
+    }
   }
   if constexpr (Tile::kWarpsK > 1) {
     gather_depth<Tile>(sums, warp_mn, warp_depth);
@@ -337,30 +345,54 @@ void launch_tile(const LinearArgs& args, const int32_t* live_rows, Stream& strea
 // Large tiles read each input and weight less often; small ones occupy more of the machine.
 using Large = Tile<int8_t, 4, 2, 2, 2, 1, 3>;   // 128 x 128
 using Medium = Tile<int8_t, 2, 1, 2, 2, 1, 4>;  // 64 x 64
-using Small = Tile<int8_t, 1, 1, 2, 1, 4, 2>;   // 32 x 32, four warps in depth
+template <int kStages>
+using Small = Tile<int8_t, 1, 1, 2, 1, 4, kStages>;  // 32 x 32, four warps in depth
 using WideMedium = Tile<int16_t, 2, 1, 2, 2, 1, 3>;
 using WideSmall = Tile<int16_t, 1, 1, 2, 1, 4, 2>;
+
+// With few blocks what counts is how many bytes are on their way: all that fit, but no block waits
+// for another to leave.
+void launch_small(const LinearArgs& args, const int32_t* live_rows, Stream& stream) {
+  const Device& device = stream.device();
+  const int64_t at_once = ceil_div(blocks<Small<4>>(args), device.multiprocessors);
+  const auto fits = [&](int64_t shared) { return at_once * shared <= device.shared_bytes; };
+  if (args.k > 3 * Small<4>::kSlice && fits(Small<12>::kSharedBytes)) {
+    launch_tile<Small<12>>(args, live_rows, stream);
+  } else if (args.k > Small<4>::kSlice && Small<4>::kSharedBytes <= device.shared_bytes) {
+    launch_tile<Small<4>>(args, live_rows, stream);
+  } else {
+    launch_tile<Small<2>>(args, live_rows, stream);
+  }
+}
+
+TileSize choose(const LinearArgs& args, const Stream& stream) {
+  const int64_t enough = stream.device().multiprocessors;
+  if (args.input_type == DataType::kS16) {
+    return blocks<WideMedium>(args) >= enough ? TileSize::kMedium : TileSize::kSmall;
+  }
+  const TileSize warpgroup = warpgroup_tile(args, stream);
+  if (warpgroup != TileSize::kAny) return warpgroup;
+  return blocks<Large>(args) >= enough    ? TileSize::kLarge
+         : blocks<Medium>(args) >= enough ? TileSize::kMedium
+                                          : TileSize::kSmall;
+}
 
 }  // namespace
 
 void launch_linear(const LinearArgs& args, const int32_t* live_rows, Stream& stream,
                    TileSize size) {
-  const int64_t enough = stream.device().multiprocessors;
+  if (size == TileSize::kAny) size = choose(args, stream);
   const bool wide = args.input_type == DataType::kS16;
-  if (size == TileSize::kAny) {
-    size = !wide && blocks<Large>(args) >= enough ? TileSize::kLarge
-           : blocks<Medium>(args) >= enough       ? TileSize::kMedium
-                                                  : TileSize::kSmall;
-  }
-  if (wide) {
-    size == TileSize::kSmall ? launch_tile<WideSmall>(args, live_rows, stream)
-                             : launch_tile<WideMedium>(args, live_rows, stream);
-  } else if (size == TileSize::kLarge) {
-    launch_tile<Large>(args, live_rows, stream);
+  if (size >= TileSize::kWarpgroup64) {
+    launch_linear_warpgroup(args, live_rows, stream, size);
+  } else if (size == TileSize::kSmall) {
+    wide ? launch_tile<WideSmall>(args, live_rows, stream) : launch_small(args, live_rows, stream);
+  } else if (wide) {
+    launch_tile<WideMedium>(args, live_rows, stream);
   } else if (size == TileSize::kMedium) {
     launch_tile<Medium>(args, live_rows, stream);
   } else {
-    launch_tile<Small>(args, live_rows, stream);
+    launch_tile<Large>(args, live_rows, stream);
   }
 }
 

@@ -8,10 +8,11 @@
 
 namespace pyqrt {
 
-// What follows the requantized accumulator r, for channel j; `residual` is the element of it that
-// belongs to this output, 0 for other epilogues.
+// What follows the requantized accumulator r. `gelu_multiplier` is the channel's, `residual` the
+// element of it that belongs to this output; 0 for epilogues that have none.
 template <LinearEpilogue kEpilogue>
-constexpr int32_t linear_epilogue(const LinearArgs& args, int64_t j, int32_t r, int32_t residual) {
+constexpr int32_t linear_epilogue(const LinearArgs& args, int32_t gelu_multiplier, int32_t r,
+                                  int32_t residual) {
   if constexpr (kEpilogue == LinearEpilogue::kRequantizeS8) {
     return fixed::sat8(r + args.zero_point);
   } else if constexpr (kEpilogue == LinearEpilogue::kRequantizeS16) {
@@ -20,7 +21,7 @@ constexpr int32_t linear_epilogue(const LinearArgs& args, int64_t j, int32_t r, 
     return r;
   } else if constexpr (kEpilogue == LinearEpilogue::kGeluS8) {
     const int32_t g = fixed::gelu(fixed::sat16(r), args.gelu);
-    const int32_t scaled = fixed::rshr(g * args.gelu_multiplier[j], args.gelu_shift);
+    const int32_t scaled = fixed::rshr(g * gelu_multiplier, args.gelu_shift);
     return fixed::sat8(scaled + args.zero_point);
   } else if constexpr (kEpilogue == LinearEpilogue::kGeluS16) {
     return fixed::gelu(fixed::sat16(r), args.gelu);

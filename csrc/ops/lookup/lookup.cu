@@ -6,7 +6,7 @@ namespace {
 
 PYQRT_GLOBAL void lookup_kernel(RowArguments<LookupArgs> arguments) {
   const LookupArgs& args = arguments.op;
-  for_row(arguments, [&](int64_t row, int lane) {
+  for_rows(arguments, [&](int64_t row, int lane) {
     const int16_t* input = args.input + row * args.input_stride;
     int16_t* output = args.output + row * args.output_stride;
     for (int64_t c = lane; c < args.width; c += kWarp) {

@@ -7,7 +7,7 @@ namespace {
 
 PYQRT_GLOBAL void normalize_kernel(RowArguments<NormalizeArgs> arguments) {
   const NormalizeArgs& args = arguments.op;
-  for_row(arguments, [&](int64_t row, int lane) {
+  for_rows(arguments, [&](int64_t row, int lane) {
     const int16_t* input = args.input + row * args.input_stride;
     int32_t* output = args.output + row * args.output_stride;
     int64_t squares = 0;

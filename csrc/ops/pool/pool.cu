@@ -9,6 +9,7 @@ namespace {
 constexpr int kThreads = 128;  // columns of a block
 
 PYQRT_GLOBAL void pool_kernel(PoolArgs args) {
+  wait_for_kernel_before();
   const int64_t sequence = block_x();
   const int64_t column = int64_t{block_y()} * kThreads + thread_index();
   if (column >= args.width) return;

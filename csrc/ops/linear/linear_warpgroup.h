@@ -1,0 +1,16 @@
+// linear by the products of whole warpgroups, which compute capability 9.0 has.
+#pragma once
+
+#include "cuda/kernels.h"
+
+namespace pyqrt::cuda {
+
+// The tile that is best at this size; kAny where the device has none or gains nothing by it.
+TileSize warpgroup_tile(const LinearArgs& args, const Stream& stream);
+
+// As launch_linear, for int8 input; tile: one of the kWarpgroup. Throws Error where the device
+// cannot.
+void launch_linear_warpgroup(const LinearArgs& args, const int32_t* live_rows, Stream& stream,
+                             TileSize tile);
+
+}  // namespace pyqrt::cuda
