@@ -276,7 +276,8 @@ NB_MODULE(PYQRT_MODULE, module) {
       .value("large", TileSize::kLarge)
       .value("warpgroup64", TileSize::kWarpgroup64)
       .value("warpgroup96", TileSize::kWarpgroup96)
-      .value("warpgroup128", TileSize::kWarpgroup128);
+      .value("warpgroup192", TileSize::kWarpgroup192)
+      .value("warpgroup256", TileSize::kWarpgroup256);
   module.def("linear", &linear, nb::arg("input"), nb::arg("weight"), nb::arg("bias"),
              nb::arg("multiplier"), nb::arg("shift"), nb::arg("pre_shift"), nb::arg("epilogue"),
              nb::arg("zero_point"), nb::arg("gelu_multiplier").none(), nb::arg("gelu_shift"),

@@ -27,7 +27,8 @@ enum class TileSize : uint8_t {
   kLarge,
   kWarpgroup64,
   kWarpgroup96,
-  kWarpgroup128
+  kWarpgroup192,
+  kWarpgroup256
 };
 
 void launch_linear(const LinearArgs& args, const int32_t* live_rows, Stream& stream,

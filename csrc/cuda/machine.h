@@ -16,6 +16,7 @@
 #define PYQRT_MEMBER __device__ __forceinline__
 #define PYQRT_STATIC_MEMBER static __device__ __forceinline__
 #define PYQRT_UNROLL _Pragma("unroll")
+#define PYQRT_NO_UNROLL _Pragma("unroll 1")
 #include "cuda/machine_device.h"
 #else
 #define PYQRT_GLOBAL static
@@ -25,6 +26,7 @@
 #define PYQRT_MEMBER inline
 #define PYQRT_STATIC_MEMBER static inline
 #define PYQRT_UNROLL
+#define PYQRT_NO_UNROLL
 #include "cuda/emulator/machine_emulator.h"
 #endif
 
@@ -78,30 +80,5 @@ PYQRT_DEVICE Vector16 load_partial(const void* from, int bytes) {
   }
   return value;
 }
-
-// One copy of 16 bytes from global to shared memory: begun before other work, finished after it.
-// Where the machine copies by itself (sm_80 and later) the bytes travel meanwhile; before that they
-// wait in a register. Visible after copies_arrived() and a barrier.
-class Copy16 {
- public:
-  // Of the 16 bytes at `from`, `bytes` are there to read; zeros take the place of the others.
-  PYQRT_MEMBER void begin(void* to, const void* from, int bytes) {
-    if (!has_async_copy()) {
-      to_ = to;
-      value_ = load_partial(from, bytes);
-    } else if (bytes > 0 && reinterpret_cast<uintptr_t>(from) % 16 == 0) {
-      copy_async(to, from, bytes);
-    } else {
-      store_vector(to, load_partial(from, bytes));
-    }
-  }
-  PYQRT_MEMBER void finish() {
-    if (!has_async_copy()) store_vector(to_, value_);
-  }
-
- private:
-  void* to_ = nullptr;
-  Vector16 value_ = {};
-};
 
 }  // namespace pyqrt::cuda

@@ -71,6 +71,13 @@ PYQRT_DEVICE uint32_t permute_bytes(uint32_t a, uint32_t b, uint32_t selector) {
   return __byte_perm(a, b, selector);
 }
 
+// a * b + c, one instruction.
+PYQRT_DEVICE int64_t multiply_add_wide(int32_t a, int32_t b, int64_t c) {
+  int64_t sum;
+  asm("mad.wide.s32 %0, %1, %2, %3;" : "=l"(sum) : "r"(a), "r"(b), "l"(c));
+  return sum;
+}
+
 // `sum` and the four unsigned bytes of `word`.
 PYQRT_DEVICE int32_t add_bytes(uint32_t word, int32_t sum) {
   return static_cast<int32_t>(__dp4a(word, 0x01010101u, static_cast<uint32_t>(sum)));
@@ -127,7 +134,7 @@ constexpr bool has_async_copy() {
 #endif
 }
 
-// 16 bytes from global to shared memory, both aligned; the first `bytes` (1 to 16) are read, the
+// 16 bytes from global to shared memory, both aligned; the first `bytes` (0 to 16) are read, the
 // rest become zeros.
 PYQRT_DEVICE void copy_async(void* to, const void* from, int bytes) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800

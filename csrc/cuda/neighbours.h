@@ -17,10 +17,6 @@ struct Neighbours {
   PYQRT_STATIC_MEMBER bool aligned(const Element* at) {
     return reinterpret_cast<uintptr_t>(at) % sizeof(Part) == 0;
   }
-  // Whether rows of this stride are all aligned as the first.
-  PYQRT_STATIC_MEMBER bool rows_aligned(const Element* at, int64_t stride) {
-    return aligned(at) && stride * static_cast<int64_t>(sizeof(Element)) % sizeof(Part) == 0;
-  }
 };
 
 // All exist, aligned to their size or 16 bytes.

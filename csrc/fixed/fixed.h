@@ -86,17 +86,22 @@ constexpr int32_t exp2_neg(uint32_t u, const ExpPolynomial& c) {
 //   kGeluIbert    i-GELU of I-BERT, erf(a) = 1 - 0.2888 (min(a, 1.769) - 1.769)^2: within 1.9e-2
 struct GeluPolynomial {
   int16_t c4, c3, c2, c1, end;
+
+  constexpr bool operator==(const GeluPolynomial& other) const {
+    return c4 == other.c4 && c3 == other.c3 && c2 == other.c2 && c1 == other.c1 &&
+           end == other.end;
+  }
 };
 inline constexpr GeluPolynomial kGeluMinimax{-10649, 23499, -17397, 4338, 3328};
 inline constexpr GeluPolynomial kGeluIbert{0, 9463, -11837, 3702, 2562};
 constexpr int32_t gelu(int32_t z, const GeluPolynomial& c) {
   const int32_t magnitude = z < 0 ? -z : z;
-  const int32_t v = (magnitude < c.end ? magnitude : c.end) << 3;
-  int32_t y = mulr_add(v, c.c4, c.c3);
-  y = mulr_add(v, y, c.c2);
-  y = mulr_add(v, y, c.c1);
-  y = mulr(v, y);
-  const int32_t delta = magnitude >= c.end ? 0 : (y + 1) >> 1;
+  const int32_t v = magnitude < c.end ? magnitude : c.end;
+  // mulr_add(8 v, y, next) with v's zeros left out, and at the end (mulr(8 v, y) + 1) >> 1.
+  int32_t y = (v * c.c4 + (c.c3 * (1 << 12) + (1 << 11))) >> 12;
+  y = (v * y + (c.c2 * (1 << 12) + (1 << 11))) >> 12;
+  y = (v * y + (c.c1 * (1 << 12) + (1 << 11))) >> 12;
+  const int32_t delta = magnitude >= c.end ? 0 : (v * y + (1 << 11) + (1 << 12)) >> 13;
   return (z > 0 ? z : 0) - delta;
 }
 

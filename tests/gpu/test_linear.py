@@ -15,7 +15,7 @@ from pyqrt import ModelError
 SIZES = ((1, 1, 1), (16, 32, 32), (17, 33, 33), (32, 64, 64), (33, 66, 35), (63, 255, 65), (65, 257, 15))
 LARGE = ((129, 384, 129), (128, 64, 128))
 TILES = ("small", "medium", "large")
-WARPGROUP_TILES = {f"warpgroup{rows}": rows for rows in (64, 96, 128)}
+WARPGROUP_TILES = {f"warpgroup{rows}": rows for rows in (64, 96, 192, 256)}
 
 
 def check(target: Target, case: Case, tile: str) -> None:

@@ -57,6 +57,10 @@ inline uint32_t permute_bytes(uint32_t a, uint32_t b, uint32_t selector) {
   return result;
 }
 
+inline int64_t multiply_add_wide(int32_t a, int32_t b, int64_t c) {
+  return int64_t{a} * b + c;
+}
+
 inline int32_t add_bytes(uint32_t word, int32_t sum) {
   for (int i = 0; i < 4; ++i) sum += static_cast<int32_t>(word >> (8 * i) & 255);
   return sum;

@@ -95,17 +95,21 @@ PYQRT_DEVICE int bytes_there(const Work<Tile>& work, int64_t column) {
 }
 
 // Copies columns [column, column + kColumns) of `rows` rows, those from `live` on as zeros;
-// place(row, vector) says where to.
+// place(row, vector) says where to. Visible after copies_arrived() and a barrier.
 template <class Tile, class Place>
 PYQRT_DEVICE void copy_rows(const Work<Tile>& work, const int8_t* from, int64_t stride, int rows,
                             int live, int64_t column, const Place& place) {
+  const bool aligned = reinterpret_cast<uintptr_t>(from) % 16 == 0 && stride % 16 == 0;
   for (int i = thread_index(); i < rows * Tile::kVectors; i += kThreads) {
     const int row = i / Tile::kVectors;
     const int vector = i % Tile::kVectors;
     const int bytes = row < live ? bytes_there(work, column + 16 * vector) : 0;
-    Copy16 copy;
-    copy.begin(place(row, vector), from + row * stride + column + 16 * vector, bytes);
-    copy.finish();
+    const int8_t* source = from + row * stride + column + 16 * vector;
+    if (has_async_copy() && aligned) {
+      copy_async(place(row, vector), source, bytes);
+    } else {
+      store_vector(place(row, vector), load_partial(source, bytes));
+    }
   }
 }
 

@@ -9,6 +9,7 @@
 #include "cuda/kernels.h"
 #include "cuda/launch.h"
 #include "cuda/operand_b.h"
+#include "cuda/slice_copies.h"
 #include "ops/linear/linear_channels.h"
 #include "ops/linear/linear_warpgroup.h"
 
@@ -35,10 +36,6 @@ struct Tile {
   static constexpr int kPitch = kSlice * static_cast<int>(sizeof(Input)) + (kWide ? 32 : 16);
   static constexpr int kInputBytes = kRows * kPitch;
   static constexpr int kStageBytes = kInputBytes + kColumns * kSlice;
-  static constexpr int kInputCopies = kRows * kSlice * static_cast<int>(sizeof(Input)) / 16;
-  static constexpr int kWeightCopies = kColumns * kSlice / 16;
-  static_assert(kInputCopies % kThreads == 0 && kWeightCopies % kThreads == 0);
-  static constexpr int kCopies = (kInputCopies + kWeightCopies) / kThreads;
   // The sums of the other warps in depth, when the slices are done.
   static constexpr int kSumBytes =
       (kWarpsK - 1) * kWarpsMN * kWarp * kWarpRows * kWarpColumns * 64 * (kWide ? 2 : 1);
@@ -51,62 +48,12 @@ struct Arguments {
   const int32_t* live_rows;  // null: all
 };
 
-// One slice of input and weights on its way into one stage.
 template <class Tile>
-class Slice {
- public:
-  PYQRT_MEMBER void begin_input(const LinearArgs& args, int64_t rows, int64_t first_row,
-                                int64_t first_input, uint8_t* stage) {
-    using Input = typename Tile::Input;
-    constexpr int kRowCopies = Tile::kSlice * static_cast<int>(sizeof(Input)) / 16;
-    constexpr int kPerCopy = 16 / static_cast<int>(sizeof(Input));
-    const auto* input = static_cast<const Input*>(args.input);
-    const int thread = thread_index();
-    PYQRT_UNROLL
-    for (int i = 0; i < Tile::kInputCopies / Tile::kThreads; ++i) {
-      const int copy = i * Tile::kThreads + thread;
-      const int row = copy / kRowCopies;
-      const int chunk = copy % kRowCopies;
-      const int64_t column = first_input + chunk * kPerCopy;
-      int64_t there = first_row + row < rows ? args.k - column : 0;
-      there = there < 0 ? 0 : there > kPerCopy ? kPerCopy : there;
-      copies_[i].begin(stage + row * Tile::kPitch + chunk * 16,
-                       input + (first_row + row) * args.input_stride + column,
-                       static_cast<int>(there) * static_cast<int>(sizeof(Input)));
-    }
-  }
-  PYQRT_MEMBER void begin_weights(const LinearArgs& args, int64_t first_block, int64_t first_input,
-                                  uint8_t* stage) {
-    const int thread = thread_index();
-    const int64_t blocks = ceil_div(args.n, kLinearBlock);
-    const int64_t groups = ceil_div(args.k, kLinearGroup);
-    PYQRT_UNROLL
-    for (int i = 0; i < Tile::kWeightCopies / Tile::kThreads; ++i) {
-      const int copy = i * Tile::kThreads + thread;
-      const int quarter = copy % 4;
-      const int group = copy / 4 % Tile::kGroups;
-      const int block = copy / 4 / Tile::kGroups;
-      const int64_t from_block = first_block + block;
-      const int64_t from_group = first_input / kLinearGroup + group;
-      const bool there = from_block < blocks && from_group < groups;
-      copies_[Tile::kInputCopies / Tile::kThreads + i].begin(
-          stage + Tile::kInputBytes + 16 * vector_index<Tile::kGroups>(block, group, quarter),
-          args.weight + (from_block * groups + from_group) * 64 + quarter * 16, there ? 16 : 0);
-    }
-  }
-  PYQRT_MEMBER void finish_input() {
-    PYQRT_UNROLL
-    for (int i = 0; i < kInput; ++i) copies_[i].finish();
-  }
-  PYQRT_MEMBER void finish_weights() {
-    PYQRT_UNROLL
-    for (int i = kInput; i < Tile::kCopies; ++i) copies_[i].finish();
-  }
-
- private:
-  static constexpr int kInput = Tile::kInputCopies / Tile::kThreads;
-  Copy16 copies_[Tile::kCopies];
-};
+using InputCopies =
+    SliceCopies<Tile::kRows, Tile::kSlice * static_cast<int>(sizeof(typename Tile::Input)) / 16,
+                Tile::kThreads>;
+template <class Tile>
+using WeightCopies = SliceCopies<Tile::kColumns / kLinearBlock, 4 * Tile::kGroups, Tile::kThreads>;
 
 // The A fragments of 16 rows at `rows` and of 32 inputs from `input` on.
 PYQRT_DEVICE void load_a(uint32_t (&a)[4], const uint8_t* rows, int pitch, int input) {
@@ -218,7 +165,7 @@ PYQRT_DEVICE void gather_depth(Sums<Tile>& sums, int warp, int warp_depth) {
   });
 }
 
-template <LinearEpilogue kEpilogue, class Tile>
+template <class Kind, class Tile>
 PYQRT_DEVICE void store_sums(const LinearArgs& args, int64_t rows, Sums<Tile>& sums,
                              int64_t first_row, int64_t first_channel, Lane lane) {
   PYQRT_UNROLL
@@ -226,7 +173,7 @@ PYQRT_DEVICE void store_sums(const LinearArgs& args, int64_t rows, Sums<Tile>& s
     const int64_t channel = first_channel + c * kChannels + 8 * lane.member;
     if (channel >= args.n) continue;
     const int count = args.n - channel < 8 ? static_cast<int>(args.n - channel) : 8;
-    const ChannelEpilogue<kEpilogue, 8> epilogue(args, channel, count);
+    const ChannelEpilogue<Kind, 8> epilogue(args, channel, count);
     PYQRT_UNROLL
     for (int half_row = 0; half_row < 2 * Tile::kWarpRows; ++half_row) {
       const int r = half_row / 2;
@@ -269,18 +216,23 @@ PYQRT_GLOBAL void PYQRT_BOUNDS(Tile::kThreads, 1) linear_kernel(Arguments argume
   const auto stage = [](int number) {
     return shared_memory() + number % Tile::kStages * Tile::kStageBytes;
   };
-  const auto begin_weights = [&](Slice<Tile>& to, int number) {
-    to.begin_weights(args, block_column / kLinearBlock, int64_t{number} * Tile::kSlice,
-                        stage(number));
+  const auto weight_place = [&](int number) {
+    return [to = stage(number) + Tile::kInputBytes](int block, int vector) {
+      return to + 16 * vector_index<Tile::kGroups>(block, vector / 4, vector % 4);
+    };
+  };
+  const auto input_place = [&](int number) {
+    return [to = stage(number)](int row, int vector) { return to + row * Tile::kPitch + 16 * vector; };
   };
   // Weights do not depend on the kernel before this one, whose results the input is.
-  Slice<Tile> slice;
-  PYQRT_UNROLL
-  for (int s = 0; s < Tile::kStages - 1; ++s) {
-    if (s < slices) {
-      begin_weights(slice, s);
-      slice.finish_weights();
-    }
+  const int64_t block_bytes = ceil_div(args.k, kLinearGroup) * kLinearGroup * kLinearBlock;
+  const int64_t first_block = block_column / kLinearBlock;
+  WeightCopies<Tile> weights(args.weight + first_block * block_bytes, block_bytes,
+                             ceil_div(args.n, kLinearBlock) - first_block, block_bytes);
+  PYQRT_NO_UNROLL
+  for (int s = 0; s < Tile::kStages - 1 && s < slices; ++s) {
+    weights.begin(s, weight_place(s));
+    weights.finish(weight_place(s));
   }
   wait_for_kernel_before();
   const int64_t rows = arguments.live_rows == nullptr ? args.m : *arguments.live_rows;
@@ -289,14 +241,15 @@ PYQRT_GLOBAL void PYQRT_BOUNDS(Tile::kThreads, 1) linear_kernel(Arguments argume
     copies_arrived<0>();
     return;
   }
-  const auto begin_input = [&](Slice<Tile>& to, int number) {
-    to.begin_input(args, rows, block_row, int64_t{number} * Tile::kSlice, stage(number));
-  };
-  PYQRT_UNROLL
+  constexpr int64_t kSize = sizeof(typename Tile::Input);
+  InputCopies<Tile> input(
+      static_cast<const typename Tile::Input*>(args.input) + block_row * args.input_stride,
+      args.input_stride * kSize, rows - block_row, args.k * kSize);
+  PYQRT_NO_UNROLL
   for (int s = 0; s < Tile::kStages - 1; ++s) {
     if (s < slices) {
-      begin_input(slice, s);
-      slice.finish_input();
+      input.begin(s, input_place(s));
+      input.finish(input_place(s));
     }
     commit_copies();
   }
@@ -307,15 +260,15 @@ PYQRT_GLOBAL void PYQRT_BOUNDS(Tile::kThreads, 1) linear_kernel(Arguments argume
     sync_block();  // slice s is there, and nobody reads slice s - 1 any more
     const int next = s + Tile::kStages - 1;
     if (next < slices) {
-      begin_input(slice, next);
-      begin_weights(slice, next);
+      input.begin(next, input_place(next));
+      weights.begin(next, weight_place(next));
     }
     commit_copies();
     multiply_slice<Tile>(sums, shared_memory() + s % Tile::kStages * Tile::kStageBytes, warp_row,
                          warp_column, warp_depth, lane);
     if (next < slices) {
-      slice.finish_input();
-      slice.finish_weights();
+      input.finish(input_place(next));
+      weights.finish(weight_place(next));
     }
   }
   if constexpr (Tile::kWarpsK > 1) {
@@ -323,8 +276,8 @@ PYQRT_GLOBAL void PYQRT_BOUNDS(Tile::kThreads, 1) linear_kernel(Arguments argume
     if (warp_depth > 0) return;
   }
 
-  with_epilogue(args.epilogue, [&](auto epilogue) {
-    store_sums<decltype(epilogue)::value, Tile>(
+  with_epilogue_kind(args, [&](auto kind) {
+    store_sums<decltype(kind), Tile>(
         args, rows, sums, block_row + warp_row * Tile::kWarpRows * 16,
         block_column + warp_column * Tile::kWarpColumns * kChannels, lane);
   });

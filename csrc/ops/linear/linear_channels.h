@@ -6,11 +6,37 @@
 
 namespace pyqrt::cuda {
 
+// An epilogue, and the polynomial of GELU: constants of the code that is compiled for it.
+template <LinearEpilogue kEpilogue_, bool kIbert = false>
+struct EpilogueKind {
+  static constexpr LinearEpilogue kEpilogue = kEpilogue_;
+  PYQRT_STATIC_MEMBER fixed::GeluPolynomial gelu() {
+    constexpr fixed::GeluPolynomial polynomial = kIbert ? fixed::kGeluIbert : fixed::kGeluMinimax;
+    return polynomial;
+  }
+};
+
+// Calls body with the kind as a type: body(EpilogueKind<...>{}).
+template <class Body>
+PYQRT_DEVICE void with_epilogue_kind(const LinearArgs& args, const Body& body) {
+  with_epilogue(args.epilogue, [&](auto epilogue) {
+    constexpr LinearEpilogue kEpilogue = decltype(epilogue)::value;
+    constexpr bool kIsGelu =
+        kEpilogue == LinearEpilogue::kGeluS8 || kEpilogue == LinearEpilogue::kGeluS16;
+    if constexpr (kIsGelu) {
+      constexpr fixed::GeluPolynomial ibert = fixed::kGeluIbert;
+      if (args.gelu == ibert) return body(EpilogueKind<kEpilogue, true>{});
+    }
+    body(EpilogueKind<kEpilogue>{});
+  });
+}
+
 // What the epilogue needs of kCount neighbouring channels, read once for all rows.
 //   requantize(sum + bias) = (sum * multiplier + offset) >> shift: one multiplication, one shift.
-template <LinearEpilogue kEpilogue, int kCount>
+template <class Kind, int kCount>
 class ChannelEpilogue {
  public:
+  static constexpr LinearEpilogue kEpilogue = Kind::kEpilogue;
   using Output = LinearOutput<kEpilogue>;
   static constexpr bool kAdds = kEpilogue == LinearEpilogue::kResidualS16;
   static constexpr bool kScales = kEpilogue == LinearEpilogue::kGeluS8;
@@ -30,44 +56,29 @@ class ChannelEpilogue {
     if constexpr (kScales) load_neighbours(gelu_, args.gelu_multiplier + channel, count);
   }
 
-  // Whether all channels exist, and vectors of them are aligned in every row.
-  PYQRT_MEMBER bool vectors() const {
-    return count_ == kCount &&
-           Neighbours<kCount, Output>::rows_aligned(output(0), args_.output_stride) &&
-           (!kAdds ||
-            Neighbours<kCount, int16_t>::rows_aligned(residual(0), args_.residual_stride));
-  }
-
-  // What is added to `row`, which exists. kVectors: vectors().
-  template <bool kVectors = false>
+  // What is added to `row`, which exists.
   PYQRT_MEMBER void load_residual(int32_t (&to)[kCount], int64_t row) const {
     if constexpr (kAdds) {
-      kVectors ? load_aligned(to, residual(row)) : load_neighbours(to, residual(row), count_);
+      load_neighbours(to, args_.residual + row * args_.residual_stride + channel_, count_);
     }
   }
 
   // sum(i) is channel i's; of int16 input, it has been shifted already.
-  template <bool kVectors = false, class Sum>
+  template <class Sum>
   PYQRT_MEMBER void store(int64_t row, const Sum& sum, const int32_t (&residual)[kCount]) const {
     int32_t out[kCount];
     PYQRT_UNROLL
     for (int i = 0; i < kCount; ++i) {
-      const auto requantized =
-          static_cast<int32_t>((int64_t{sum(i)} * multiplier_[i] + offset_[i]) >> shift_[i]);
-      out[i] = linear_epilogue<kEpilogue>(args_, kScales ? gelu_[i] : 0, requantized,
+      const auto requantized = static_cast<int32_t>(
+          multiply_add_wide(sum(i), multiplier_[i], offset_[i]) >> shift_[i]);
+      out[i] = linear_epilogue<kEpilogue>(args_, Kind::gelu(), kScales ? gelu_[i] : 0, requantized,
                                           kAdds ? residual[i] : 0);
     }
-    kVectors ? store_aligned(output(row), out) : store_neighbours(output(row), out, count_);
+    store_neighbours(static_cast<Output*>(args_.output) + row * args_.output_stride + channel_, out,
+                     count_);
   }
 
  private:
-  PYQRT_MEMBER Output* output(int64_t row) const {
-    return static_cast<Output*>(args_.output) + row * args_.output_stride + channel_;
-  }
-  PYQRT_MEMBER const int16_t* residual(int64_t row) const {
-    return args_.residual + row * args_.residual_stride + channel_;
-  }
-
   const LinearArgs& args_;
   int64_t channel_;
   int count_;

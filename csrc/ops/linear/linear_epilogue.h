@@ -8,11 +8,11 @@
 
 namespace pyqrt {
 
-// What follows the requantized accumulator r. `gelu_multiplier` is the channel's, `residual` the
-// element of it that belongs to this output; 0 for epilogues that have none.
+// What follows the requantized accumulator r. `gelu` is args.gelu, `gelu_multiplier` the channel's,
+// `residual` the element of it that belongs to this output; of no matter to other epilogues.
 template <LinearEpilogue kEpilogue>
-constexpr int32_t linear_epilogue(const LinearArgs& args, int32_t gelu_multiplier, int32_t r,
-                                  int32_t residual) {
+constexpr int32_t linear_epilogue(const LinearArgs& args, const fixed::GeluPolynomial& gelu,
+                                  int32_t gelu_multiplier, int32_t r, int32_t residual) {
   if constexpr (kEpilogue == LinearEpilogue::kRequantizeS8) {
     return fixed::sat8(r + args.zero_point);
   } else if constexpr (kEpilogue == LinearEpilogue::kRequantizeS16) {
@@ -20,11 +20,11 @@ constexpr int32_t linear_epilogue(const LinearArgs& args, int32_t gelu_multiplie
   } else if constexpr (kEpilogue == LinearEpilogue::kRequantizeS32) {
     return r;
   } else if constexpr (kEpilogue == LinearEpilogue::kGeluS8) {
-    const int32_t g = fixed::gelu(fixed::sat16(r), args.gelu);
+    const int32_t g = fixed::gelu(fixed::sat16(r), gelu);
     const int32_t scaled = fixed::rshr(g * gelu_multiplier, args.gelu_shift);
     return fixed::sat8(scaled + args.zero_point);
   } else if constexpr (kEpilogue == LinearEpilogue::kGeluS16) {
-    return fixed::gelu(fixed::sat16(r), args.gelu);
+    return fixed::gelu(fixed::sat16(r), gelu);
   } else {
     static_assert(kEpilogue == LinearEpilogue::kResidualS16);
     return fixed::sat16(r + fixed::rshr(residual * args.residual_multiplier, args.residual_shift));

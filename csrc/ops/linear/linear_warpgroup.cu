@@ -1,12 +1,17 @@
-// linear by products of warpgroups. A block, one warpgroup, computes 128 channels of kTokens rows of
-// input; the product is turned round, weights W on the left and inputs x on the right: W x^T.
+// linear by products of warpgroups. A block computes 128 channels; each of its warpgroups has them
+// for kTokens rows of input. The product is turned round, weights W on the left and inputs x on the
+// right: W x^T.
 //   Weights go to registers as they lie in the file: of a vector [k/4][16][4], a lane (group g,
 // member t) holds four channels, 4 g ..., of inputs 4 t ...: rows g and g + 8 of two products.
 //   A lane's accumulators are then the same four neighbouring channels of all rows.
 //   Inputs are read by the tensor cores from shared memory, row by row.
-#include "cuda/kernels.h"
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
 #include "cuda/launch.h"
 #include "cuda/operand_b.h"
+#include "cuda/slice_copies.h"
 #include "ops/linear/linear_channels.h"
 #include "ops/linear/linear_warpgroup.h"
 
@@ -14,18 +19,23 @@ namespace pyqrt::cuda {
 namespace {
 
 constexpr int kCapability = 90;
-constexpr int kThreads = 4 * kWarp;
+constexpr int kGroupThreads = 4 * kWarp;
 constexpr int kBlockChannels = 128;  // 32 of each warp
 constexpr int kSlice = 128;          // inputs of a stage
 constexpr int kGroups = kSlice / kLinearGroup;
 constexpr int kWeightBytes = kBlockChannels * kSlice;
 
-template <int kTokens_, int kStages_>
+template <int kTokens_, int kWarpgroups, int kStages_>
 struct Tile {
-  static constexpr int kTokens = kTokens_;
+  static constexpr int kTokens = kTokens_;  // of a warpgroup
+  static constexpr int kRows = kWarpgroups * kTokens;
+  static constexpr int kThreads = kWarpgroups * kGroupThreads;
+  static constexpr int kBlocks = 2 / kWarpgroups;  // that share a multiprocessor
   static constexpr int kStages = kStages_;
-  static constexpr int kStageBytes = kWeightBytes + kTokens * kSlice;  // inputs first
+  static constexpr int kInputBytes = kRows * kSlice;
+  static constexpr int kStageBytes = kInputBytes + kWeightBytes;
   static constexpr int kSharedBytes = kStages * kStageBytes;
+  static_assert(kRows * kBlockChannels * 4 <= kSharedBytes);  // the sums, at the end
 };
 
 struct Arguments {
@@ -33,47 +43,11 @@ struct Arguments {
   const int32_t* live_rows;  // null: all
 };
 
-PYQRT_DEVICE void begin_weights(const LinearArgs& args, int64_t first_block, int64_t first_input,
-                                uint8_t* to) {
-  const int64_t blocks = ceil_div(args.n, kLinearBlock);
-  const int64_t groups = ceil_div(args.k, kLinearGroup);
-  PYQRT_UNROLL
-  for (int i = 0; i < kWeightBytes / 16 / kThreads; ++i) {
-    const int copy = i * kThreads + thread_index();
-    const int quarter = copy % 4;
-    const int group = copy / 4 % kGroups;
-    const int block = copy / 4 / kGroups;
-    const int64_t from_group = first_input / kLinearGroup + group;
-    const bool there = first_block + block < blocks && from_group < groups;
-    Copy16 copy16;
-    copy16.begin(to + 16 * vector_index<kGroups>(block, group, quarter),
-                 args.weight + ((first_block + block) * groups + from_group) * 64 + quarter * 16,
-                 there ? 16 : 0);
-  }
-}
-
-template <int kTokens>
-PYQRT_DEVICE void begin_input(const LinearArgs& args, int64_t rows, int64_t first_row,
-                              int64_t first_input, uint8_t* to) {
-  const auto* input = static_cast<const int8_t*>(args.input);
-  PYQRT_UNROLL
-  for (int i = 0; i < kTokens * 8 / kThreads; ++i) {
-    const int copy = i * kThreads + thread_index();
-    const int row = copy / 8;
-    const int chunk = copy % 8;
-    const int64_t column = first_input + 16 * chunk;
-    const int64_t there = first_row + row < rows ? args.k - column : 0;
-    Copy16 copy16;
-    copy16.begin(to + row * kSlice + 16 * (chunk ^ (row % 8)),
-                 input + (first_row + row) * args.input_stride + column,
-                 there < 0 ? 0 : there > 16 ? 16 : static_cast<int>(there));
-  }
-}
-
 template <class Tile>
 PYQRT_DEVICE void multiply_slice(int32_t (&sums)[2][Tile::kTokens / 2], const uint8_t* stage,
-                                 int warp, Lane lane) {
-  const uint8_t* weights = stage + Tile::kTokens * kSlice;
+                                 int warpgroup, int warp, Lane lane) {
+  const uint8_t* weights = stage + Tile::kInputBytes;
+  const uint8_t* input = stage + warpgroup * Tile::kTokens * kSlice;
   uint32_t a[kSlice / kDepth][2][4];
   PYQRT_UNROLL
   for (int step = 0; step < kSlice / kDepth; ++step) {
@@ -89,7 +63,7 @@ PYQRT_DEVICE void multiply_slice(int32_t (&sums)[2][Tile::kTokens / 2], const ui
   warpgroup_begin();
   PYQRT_UNROLL
   for (int step = 0; step < kSlice / kDepth; ++step) {
-    const auto b = matrix_descriptor(stage + step * kDepth);
+    const auto b = matrix_descriptor(input + step * kDepth);
     PYQRT_UNROLL
     for (int half = 0; half < 2; ++half) {
       warpgroup_multiply<Tile::kTokens>(sums[half], a[step][half], b);
@@ -97,162 +71,159 @@ PYQRT_DEVICE void multiply_slice(int32_t (&sums)[2][Tile::kTokens / 2], const ui
   }
 }
 
-// A lane's rows, 0 to kTokens / 4 - 1, of a tile; and of sum(i) of channel j, where it is.
-PYQRT_DEVICE int row_of(int i, int member) {
-  return i / 2 * 8 + 2 * member + i % 2;
-}
-PYQRT_DEVICE int element_of(int i, int j) {
-  return i / 2 * 4 + j % 2 * 2 + i % 2;  // of product j / 2
+// The sums pass through shared memory, each lane reading its own again, so that the code of the
+// epilogue is short: a loop over the lane's rows. Unrolled, most of its time went into fetching it.
+template <class Tile>
+PYQRT_DEVICE uint8_t* sums_of(int row) {
+  return shared_memory() + 16 * (row * Tile::kThreads + thread_index());
 }
 
-// Rows whose channels move as vectors.
-template <LinearEpilogue kEpilogue, int kTokens>
-PYQRT_DEVICE void store_vectors(const ChannelEpilogue<kEpilogue, 4>& epilogue, int64_t rows,
-                                const int32_t (&sums)[2][kTokens / 2], int64_t first_row,
-                                int member) {
-  constexpr int kAhead = 8;  // residuals are read so many rows ahead: memory takes its time
+// Puts down the lane's sums: for each of its rows a vector of four channels. Of channel j they are
+// in product j / 2, where its row is (j % 2) * 8 + group.
+template <class Tile>
+PYQRT_DEVICE void put_sums(const int32_t (&sums)[2][Tile::kTokens / 2]) {
   PYQRT_UNROLL
-  for (int first = 0; first < kTokens / 4; first += kAhead) {
-    int32_t residual[kAhead][4];
+  for (int i = 0; i < Tile::kTokens / 4; ++i) {
+    Vector16 four;
     PYQRT_UNROLL
-    for (int i = 0; i < kAhead; ++i) {
-      const int64_t row = first_row + row_of(first + i, member);
-      if (row < rows) epilogue.template load_residual<true>(residual[i], row);
+    for (int j = 0; j < 4; ++j) {
+      four.word[j] = static_cast<uint32_t>(sums[j / 2][i / 2 * 4 + j % 2 * 2 + i % 2]);
     }
-    PYQRT_UNROLL
-    for (int i = 0; i < kAhead; ++i) {
-      const int64_t row = first_row + row_of(first + i, member);
-      if (row >= rows) continue;
-      epilogue.template store<true>(
-          row, [&](int j) { return sums[j / 2][element_of(first + i, j)]; }, residual[i]);
-    }
+    store_vector(sums_of<Tile>(i), four);
   }
 }
 
-// Any rows, from sums that the lane has put into shared memory: [row of the lane][thread] vectors
-// of its four channels.
-template <LinearEpilogue kEpilogue>
-PYQRT_DEVICE void store_any(const ChannelEpilogue<kEpilogue, 4>& epilogue, int64_t rows, int count,
-                            int64_t first_row, int member) {
-  for (int i = 0; i < count; ++i) {
-    const int64_t row = first_row + row_of(i, member);
-    if (row >= rows) continue;
-    const auto sum =
-        load_vector<Vector16>(shared_memory() + 16 * (i * kThreads + thread_index()));
-    int32_t residual[4];
-    epilogue.load_residual(residual, row);
-    epilogue.store(row, [&](int j) { return static_cast<int32_t>(sum.word[j]); }, residual);
-  }
-}
-
-template <LinearEpilogue kEpilogue, int kTokens>
-PYQRT_DEVICE void store_sums(const LinearArgs& args, int64_t rows,
-                             const int32_t (&sums)[2][kTokens / 2], int64_t first_row,
+template <class Kind, class Tile>
+PYQRT_DEVICE void store_sums(const LinearArgs& args, int64_t rows, int64_t first_row,
                              int64_t channel, int member) {
   const int count = args.n - channel < 4 ? static_cast<int>(args.n - channel) : 4;
-  const ChannelEpilogue<kEpilogue, 4> epilogue(args, channel, count);
-  if (epilogue.vectors()) {
-    store_vectors<kEpilogue, kTokens>(epilogue, rows, sums, first_row, member);
-    return;
-  }
-  PYQRT_UNROLL
-  for (int i = 0; i < kTokens / 4; ++i) {
-    Vector16 sum;
+  const ChannelEpilogue<Kind, 4> epilogue(args, channel, count);
+  constexpr int kAtOnce = 4;  // rows whose residuals are on their way together
+  PYQRT_NO_UNROLL
+  for (int first = 0; first < Tile::kTokens / 4; first += kAtOnce) {
+    int32_t residual[kAtOnce][4];
     PYQRT_UNROLL
-    for (int j = 0; j < 4; ++j) sum.word[j] = static_cast<uint32_t>(sums[j / 2][element_of(i, j)]);
-    store_vector(shared_memory() + 16 * (i * kThreads + thread_index()), sum);
+    for (int i = 0; i < kAtOnce; ++i) {
+      const int64_t row = first_row + (first + i) / 2 * 8 + 2 * member + i % 2;
+      if (row < rows) epilogue.load_residual(residual[i], row);
+    }
+    PYQRT_UNROLL
+    for (int i = 0; i < kAtOnce; ++i) {
+      const int64_t row = first_row + (first + i) / 2 * 8 + 2 * member + i % 2;
+      if (row >= rows) continue;
+      const auto four = load_vector<Vector16>(sums_of<Tile>(first + i));
+      epilogue.store(row, [&](int j) { return static_cast<int32_t>(four.word[j]); }, residual[i]);
+    }
   }
-  store_any<kEpilogue>(epilogue, rows, kTokens / 4, first_row, member);
 }
 
 template <class Tile>
-PYQRT_GLOBAL void PYQRT_BOUNDS(kThreads, 2) warpgroup_kernel(Arguments arguments) {
+PYQRT_GLOBAL void PYQRT_BOUNDS(Tile::kThreads, Tile::kBlocks) warpgroup_kernel(Arguments arguments) {
   if (!has_warpgroup()) return;
   const LinearArgs& args = arguments.linear;
-  const int64_t block_row = int64_t{block_y()} * Tile::kTokens;
+  const int64_t block_row = int64_t{block_y()} * Tile::kRows;
   const int64_t block_channel = int64_t{block_x()} * kBlockChannels;
   const int slices = static_cast<int>(ceil_div(args.k, kSlice));
   const auto stage = [](int number) {
     return shared_memory() + number % Tile::kStages * Tile::kStageBytes;
   };
-  const auto weights = [&](int number) {
-    begin_weights(args, block_channel / kLinearBlock, int64_t{number} * kSlice,
-                  stage(number) + Tile::kTokens * kSlice);
+  const auto weight_place = [&](int number) {
+    return [to = stage(number) + Tile::kInputBytes](int block, int vector) {
+      return to + 16 * vector_index<kGroups>(block, vector / 4, vector % 4);
+    };
   };
-  PYQRT_UNROLL
-  for (int s = 0; s < Tile::kStages - 1; ++s) {
-    if (s < slices) weights(s);
-  }
+  const auto input_place = [&](int number) {
+    return [to = stage(number)](int row, int vector) {
+      return to + row * kSlice + 16 * (vector ^ (row % 8));
+    };
+  };
+  // Weights do not depend on the kernel before this one, whose results the input is.
+  const int64_t block_bytes = ceil_div(args.k, kLinearGroup) * kLinearGroup * kLinearBlock;
+  const int64_t first_block = block_channel / kLinearBlock;
+  SliceCopies<kBlockChannels / kLinearBlock, 4 * kGroups, Tile::kThreads> weights(
+      args.weight + first_block * block_bytes, block_bytes,
+      ceil_div(args.n, kLinearBlock) - first_block, block_bytes);
+  PYQRT_NO_UNROLL
+  for (int s = 0; s < Tile::kStages - 1 && s < slices; ++s) weights.begin(s, weight_place(s));
   wait_for_kernel_before();
   const int64_t rows = arguments.live_rows == nullptr ? args.m : *arguments.live_rows;
-  const auto input = [&](int number) {
-    begin_input<Tile::kTokens>(args, rows, block_row, int64_t{number} * kSlice, stage(number));
-  };
-  PYQRT_UNROLL
-  for (int s = 0; s < Tile::kStages - 1; ++s) {
-    if (s < slices) input(s);
-    commit_copies();
-  }
   if (block_row >= rows) {
+    commit_copies();
     copies_arrived<0>();
     return;
   }
+  SliceCopies<Tile::kRows, kSlice / 16, Tile::kThreads> input(
+      static_cast<const int8_t*>(args.input) + block_row * args.input_stride, args.input_stride,
+      rows - block_row, args.k);
+  PYQRT_NO_UNROLL
+  for (int s = 0; s < Tile::kStages - 1; ++s) {
+    if (s < slices) input.begin(s, input_place(s));
+    commit_copies();
+  }
 
-  const int warp = thread_index() / kWarp;
+  const int warpgroup = thread_index() / kGroupThreads;
+  const int warp = thread_index() % kGroupThreads / kWarp;
   const Lane lane = lane_of(thread_index());
   int32_t sums[2][Tile::kTokens / 2] = {};
   for (int s = 0; s < slices; ++s) {
     copies_arrived<Tile::kStages - 2>();
     show_to_tensor_cores();
-    sync_block();  // slice s is there
-    multiply_slice<Tile>(sums, stage(s), warp, lane);
-    const int next = s + Tile::kStages - 1;  // to where slice s - 1 was, which nobody reads
+    sync_block();  // slice s is there, and nobody reads slice s - 1 any more
+    multiply_slice<Tile>(sums, stage(s), warpgroup, warp, lane);
+    const int next = s + Tile::kStages - 1;
     if (next < slices) {
-      input(next);
-      weights(next);
+      input.begin(next, input_place(next));
+      weights.begin(next, weight_place(next));
     }
     commit_copies();
     warpgroup_wait();
   }
 
+  sync_block();  // nor the last
+  put_sums<Tile>(sums);
   const int64_t channel = block_channel + warp * kChannels + 4 * lane.group;
-  sync_block();  // the stages have been read
   if (channel >= args.n) return;
-  with_epilogue(args.epilogue, [&](auto epilogue) {
-    store_sums<decltype(epilogue)::value, Tile::kTokens>(args, rows, sums, block_row, channel,
-                                                         lane.member);
+  with_epilogue_kind(args, [&](auto kind) {
+    store_sums<decltype(kind), Tile>(args, rows, block_row + warpgroup * Tile::kTokens, channel,
+                                     lane.member);
   });
 }
 
-template <int kTokens>
-int64_t blocks(const LinearArgs& args) {
-  return ceil_div(args.m, kTokens) * ceil_div(args.n, kBlockChannels);
-}
-
 // Rows of input that the busiest multiprocessor works off, with what a block costs besides.
-template <int kTokens>
+template <class Tile>
 int64_t cost(const LinearArgs& args, const Stream& stream) {
   constexpr int64_t kBlock = 16;
-  return ceil_div(blocks<kTokens>(args), stream.device().multiprocessors) * (kTokens + kBlock);
+  const int64_t blocks = ceil_div(args.m, Tile::kRows) * ceil_div(args.n, kBlockChannels);
+  return ceil_div(blocks, stream.device().multiprocessors) * (Tile::kRows + kBlock);
 }
 
 template <class Tile>
 void launch_tile(const LinearArgs& args, const int32_t* live_rows, Stream& stream) {
   launch<Arguments>(warpgroup_kernel<Tile>,
-                    {ceil_div(args.n, kBlockChannels), ceil_div(args.m, Tile::kTokens)}, kThreads,
-                    Tile::kSharedBytes, stream, {args, live_rows});
+                    {ceil_div(args.n, kBlockChannels), ceil_div(args.m, Tile::kRows)},
+                    Tile::kThreads, Tile::kSharedBytes, stream, {args, live_rows});
 }
+
+using Tile64 = Tile<64, 1, 4>;
+using Tile96 = Tile<96, 1, 3>;
+using Tile192 = Tile<96, 2, 5>;
+using Tile256 = Tile<128, 2, 4>;
 
 }  // namespace
 
 TileSize warpgroup_tile(const LinearArgs& args, const Stream& stream) {
   const Device& device = stream.device();
-  if (device.capability != kCapability || 4 * blocks<64>(args) < 3 * device.multiprocessors) {
+  const int64_t least = ceil_div(args.m, Tile64::kRows) * ceil_div(args.n, kBlockChannels);
+  if (device.capability != kCapability || 4 * least < 3 * device.multiprocessors) {
     return TileSize::kAny;
   }
-  const int64_t costs[] = {cost<64>(args, stream), cost<96>(args, stream), cost<128>(args, stream)};
-  if (costs[0] < costs[1] && costs[0] < costs[2]) return TileSize::kWarpgroup64;
-  return costs[1] < costs[2] ? TileSize::kWarpgroup96 : TileSize::kWarpgroup128;
+  const std::pair<int64_t, TileSize> costs[] = {
+      {cost<Tile256>(args, stream), TileSize::kWarpgroup256},
+      {cost<Tile192>(args, stream), TileSize::kWarpgroup192},
+      {cost<Tile96>(args, stream), TileSize::kWarpgroup96},
+      {cost<Tile64>(args, stream), TileSize::kWarpgroup64},
+  };
+  return std::min_element(std::begin(costs), std::end(costs))->second;
 }
 
 void launch_linear_warpgroup(const LinearArgs& args, const int32_t* live_rows, Stream& stream,
@@ -261,11 +232,13 @@ void launch_linear_warpgroup(const LinearArgs& args, const int32_t* live_rows, S
     throw Error("products of warpgroups take int8 input, on compute capability 9.0");
   }
   if (tile == TileSize::kWarpgroup64) {
-    launch_tile<Tile<64, 4>>(args, live_rows, stream);
+    launch_tile<Tile64>(args, live_rows, stream);
   } else if (tile == TileSize::kWarpgroup96) {
-    launch_tile<Tile<96, 3>>(args, live_rows, stream);
+    launch_tile<Tile96>(args, live_rows, stream);
+  } else if (tile == TileSize::kWarpgroup192) {
+    launch_tile<Tile192>(args, live_rows, stream);
   } else {
-    launch_tile<Tile<128, 3>>(args, live_rows, stream);
+    launch_tile<Tile256>(args, live_rows, stream);
   }
 }
 
