@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Time BERT-base on a GPU beside PyTorch on the same GPU, in one run.
 
-    python tools/gpu_benchmark.py [--json FILE] [--layers 12] [--compile] [--repeats 30]
+    python tools/gpu_benchmark.py [--shapes 1x128 mixed ...] [--compile bf16 ...] [--repeats 30] [--json FILE]
 
 pyqrt runs a program of BERT-base's shape with random weights, which take as long as trained ones; PyTorch
 runs transformers' BertModel with scaled dot-product attention, in float32, tf32, float16 and bfloat16, each
-as CUDA graphs, and with --compile also compiled (minutes for each shape). Batches 1, 8 and 32 of 64 to 512
+as CUDA graphs, and the types that --compile names also compiled (half a minute for each shape). Batches 1, 8 and 32 of 64 to 512
 tokens, and 32 texts of mixed lengths, which PyTorch has to pad.
 
 Times are the device's own, by CUDA events, without copies of outputs: the median of `--repeats` runs,
@@ -32,7 +32,10 @@ torch: Any = importlib.import_module("torch")  # its types say too little of CUD
 
 HIDDEN, INNER = 768, 3072
 MIXED = [int(n) for n in np.random.default_rng(0).gamma(2.0, 24.0, 32).clip(4, 384)]
-SHAPES = [[length] * batch for batch in (1, 8, 32) for length in (64, 128, 256, 384, 512)] + [MIXED]
+SHAPES = {f"{batch}x{length}": [length] * batch for batch in (1, 8, 32) for length in (64, 128, 256, 384, 512)}
+SHAPES["mixed"] = MIXED
+
+KINDS = ("fp32", "tf32", "fp16", "bf16")
 
 Timed = Callable[[], float]  # runs once, returns milliseconds
 
@@ -144,7 +147,8 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write every median here")
     parser.add_argument("--layers", type=int, default=12)
     parser.add_argument("--repeats", type=int, default=30)
-    parser.add_argument("--compile", action="store_true", help="PyTorch's half precision compiled, too")
+    parser.add_argument("--shapes", nargs="+", choices=list(SHAPES), default=list(SHAPES))
+    parser.add_argument("--compile", nargs="+", choices=KINDS, default=[], help="PyTorch compiled, too")
     options = parser.parse_args()
     if not torch.cuda.is_available():
         print("torch sees no GPU; run this on a machine that has one", file=sys.stderr)
@@ -155,13 +159,13 @@ def main() -> int:
     )
     session, peers = pyqrt_model(options.layers), torch_models(options.layers)
     rows = []
-    for lengths in SHAPES:
-        name = f"{len(lengths)} x {lengths[0]}" if len(set(lengths)) == 1 else f"{len(lengths)} mixed"
+    for name in options.shapes:
+        lengths = SHAPES[name]
         timed: dict[str, Timed] = {"pyqrt": time_pyqrt(session, lengths)}
         for kind, model in peers.items():
             torch.backends.cuda.matmul.allow_tf32 = kind == "tf32"
             timed[kind] = time_torch(model, lengths, compiled=False)
-            if options.compile and kind in ("fp16", "bf16"):
+            if kind in options.compile:
                 timed[f"{kind} compiled"] = time_torch(model, lengths, compiled=True)
         samples: dict[str, list[float]] = {kind: [] for kind in timed}
         for _ in range(options.repeats):
@@ -172,7 +176,7 @@ def main() -> int:
         rows.append({"shape": name, "lengths": lengths, "ms": medians, "of_int8_rate": fraction})
         half = min(value for kind, value in medians.items() if kind.startswith(("fp16", "bf16")))
         print(
-            f"{name:>10}: "
+            f"{name:>6}: "
             + "  ".join(f"{kind} {value:.3f}" for kind, value in medians.items())
             + f" ms; fp32 / pyqrt {medians['fp32'] / medians['pyqrt']:.2f},"
             + f" best half / pyqrt {half / medians['pyqrt']:.2f}, {fraction:.0%} of the int8 rate",

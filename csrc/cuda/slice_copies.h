@@ -51,9 +51,12 @@ class SliceCopies {
   // Before sm_80 copies wait in registers. Visible after copies_arrived() and a barrier.
   template <class Place>
   PYQRT_MEMBER void finish(const Place& place) {
-    if (has_async_copy() || !aligned_) return;
-    PYQRT_UNROLL
-    for (int i = 0; i < kCopies; ++i) store_vector(place(row_ + i * kStep, vector_), waiting_[i]);
+    if (!has_async_copy() && aligned_) {
+      PYQRT_UNROLL
+      for (int i = 0; i < kCopies; ++i) {
+        store_vector(place(row_ + i * kStep, vector_), waiting_[i]);
+      }
+    }
   }
 
  private:
