@@ -1,12 +1,14 @@
 // attention on a GPU. A block takes kQueries queries of one head of one sequence, 16 for each warp.
-// kKeys keys and values at a time lie in shared memory; a warp passes by them twice, 64 at a time:
+// kKeys keys and values at a time lie in shared memory; a warp passes by them twice, 32 at a time:
 // for the maxima of its rows, then, computing scores again, for probabilities and their products
 // with values. Rows of up to kKeys keys are copied once. Heads wider than kColumns go by in blocks
-// of columns, 64 keys at a time.
+// of columns, 32 keys at a time.
 //
 // Keys lie in an order that makes the probabilities which a lane computes, from accumulators of the
 // first product, its own operand words of the second (key_row). Values become an operand B in
 // place: four keys by 16 columns, read and written by one thread.
+//
+// Steps are short because a GPU fetches straight-line code more slowly than it runs it.
 #include <algorithm>
 
 #include "cuda/kernels.h"
@@ -22,12 +24,14 @@ namespace {
 constexpr int kWarps = 4;
 constexpr int kThreads = kWarps * kWarp;
 constexpr int kQueries = 16 * kWarps;
-constexpr int kChunk = 64;      // keys of a warp's step
+constexpr int kChunk = 32;      // keys of a warp's step: one of the second product
 constexpr int kGroupKeys = 16;  // keys of two mma of the first product: one A word of the second
 constexpr int kGroups = kChunk / kGroupKeys;
 
-template <int kColumns_, int kKeys_, bool kRelative_ = false>
+// kNarrow: heads are no wider than kColumns.
+template <int kColumns_, int kKeys_, bool kNarrow_ = true, bool kRelative_ = false>
 struct Tile {
+  static constexpr bool kNarrow = kNarrow_;
   static constexpr bool kRelative = kRelative_;  // one score at a time: exact, not fast
   static constexpr int kColumns = kColumns_;
   static constexpr int kKeys = kKeys_;
@@ -36,6 +40,7 @@ struct Tile {
   static constexpr int kTiles = kColumns / kChannels;
   static constexpr int kQueryBytes = kQueries * kColumns;
   static constexpr int kKeyBytes = kKeys * kColumns;
+  static_assert(kNarrow || kKeys == kChunk);
   static constexpr int kSharedBytes = kQueryBytes + 2 * kKeyBytes;
 };
 
@@ -51,7 +56,6 @@ struct Work {
   uint32_t multiplier;
   uint32_t limit;
 
-  PYQRT_MEMBER bool narrow() const { return args->head_dim <= Tile::kColumns; }
   PYQRT_MEMBER uint8_t* queries() const { return shared_memory(); }
   PYQRT_MEMBER uint8_t* keys() const { return queries() + Tile::kQueryBytes; }
   PYQRT_MEMBER uint8_t* values() const { return keys() + Tile::kKeyBytes; }
@@ -209,12 +213,10 @@ PYQRT_DEVICE void add_scores(const Work<Tile>& work, Scores& scores, int chunk, 
 // What a lane's two rows of a tile see of the sequence's keys.
 struct Seen {
   int begin[2];
-  int end[2];
+  uint32_t count[2];
 
-  // Whether both see all keys of a chunk.
-  PYQRT_MEMBER bool all(int chunk) const {
-    return begin[0] <= chunk && begin[1] <= chunk && end[0] >= chunk + kChunk &&
-           end[1] >= chunk + kChunk;
+  PYQRT_MEMBER bool has(int half, int key) const {
+    return static_cast<uint32_t>(key - begin[half]) < count[half];
   }
 };
 PYQRT_DEVICE Seen keys_seen(int64_t window, int query, int n) {
@@ -223,21 +225,19 @@ PYQRT_DEVICE Seen keys_seen(int64_t window, int query, int n) {
   for (int half = 0; half < 2; ++half) {
     const Range keys = attention_seen(window, query + 8 * half, n);
     seen.begin[half] = static_cast<int>(keys.begin);
-    seen.end[half] = static_cast<int>(keys.end);
+    // Rows beyond the sequence may see none under a window.
+    seen.count[half] = static_cast<uint32_t>(keys.end > keys.begin ? keys.end - keys.begin : 0);
   }
   return seen;
 }
 
-// Calls body(tile, e, key, is_seen) for every score of the lane. `first` is the lane's first key.
+// Calls body(tile, e, key) for every score of the lane. `first` is the lane's first key.
 template <class Body>
-PYQRT_DEVICE void for_each_score(const Seen& seen, int first, const Body& body) {
+PYQRT_DEVICE void for_each_score(int first, const Body& body) {
   PYQRT_UNROLL
   for (int tile = 0; tile < 2 * kGroups; ++tile) {
     PYQRT_UNROLL
-    for (int e = 0; e < 4; ++e) {
-      const int key = first + key_of(tile, e, 0);
-      body(tile, e, key, key >= seen.begin[e / 2] && key < seen.end[e / 2]);
-    }
+    for (int e = 0; e < 4; ++e) body(tile, e, first + key_of(tile, e, 0));
   }
 }
 
@@ -255,7 +255,7 @@ template <class Tile>
 PYQRT_DEVICE void compute_scores(const Work<Tile>& work, Scores& scores, int block, int chunk,
                                  const Seen& seen, int query, int warp, Lane lane) {
   scores = {};
-  if (work.narrow()) {
+  if constexpr (Tile::kNarrow) {
     add_scores(work, scores, chunk - block, warp);
   } else {
     for (int64_t column = 0; column < work.args->head_dim; column += Tile::kColumns) {
@@ -267,9 +267,9 @@ PYQRT_DEVICE void compute_scores(const Work<Tile>& work, Scores& scores, int blo
     }
   }
   if constexpr (Tile::kRelative) {
-    for_each_score(seen, chunk + 4 * lane.member, [&](int tile, int e, int key, bool is_seen) {
+    for_each_score(chunk + 4 * lane.member, [&](int tile, int e, int key) {
       const int own = query + e / 2 * 8;
-      if (!is_seen || own >= work.n) return;
+      if (!seen.has(e / 2, key) || own >= work.n) return;
       scores.value[tile][e] +=
           relative_term(*work.args, block_y(), work.first + own, work.first + key);
     });
@@ -278,11 +278,10 @@ PYQRT_DEVICE void compute_scores(const Work<Tile>& work, Scores& scores, int blo
 
 // The largest of the lane's scores of each row, `largest` included.
 PYQRT_DEVICE void raise_maximum(int32_t (&largest)[2], const Scores& scores, const Seen& seen,
-                                int chunk, Lane lane) {
-  const bool all = seen.all(chunk);
-  for_each_score(seen, chunk + 4 * lane.member, [&](int tile, int e, int, bool is_seen) {
-    const int32_t value = scores.value[tile][e];
-    if (value > largest[e / 2] && (all || is_seen)) largest[e / 2] = value;
+                                int first) {
+  for_each_score(first, [&](int tile, int e, int key) {
+    const int32_t value = seen.has(e / 2, key) ? scores.value[tile][e] : INT32_MIN;
+    largest[e / 2] = value > largest[e / 2] ? value : largest[e / 2];
   });
 }
 
@@ -292,8 +291,8 @@ PYQRT_DEVICE uint32_t plane_bytes(uint32_t first_two, uint32_t last_two, int shi
   return permute_bytes(first_two >> shift & kSeven, last_two >> shift & kSeven, 0x6420);
 }
 
-// The probabilities of scores, all or those that are seen.
-template <bool kAll, class Tile>
+// The probabilities of scores that are seen.
+template <class Tile>
 PYQRT_DEVICE Planes to_planes(const Work<Tile>& work, const Scores& scores,
                               const int32_t (&largest)[2], const Seen& seen, int first) {
   Planes planes;
@@ -314,7 +313,7 @@ PYQRT_DEVICE Planes to_planes(const Work<Tile>& work, const Scores& scores,
                                  static_cast<uint32_t>(scores.value[tile][e]);
           p[i] = static_cast<uint32_t>(
               softmax_term(below, work.limit, work.multiplier, work.args->exponential));
-          if (!kAll && (key < seen.begin[half] || key >= seen.end[half])) p[i] = 0;
+          if (!seen.has(half, key)) p[i] = 0;
         }
         pair[j] = p[0] | p[1] << 16;
       }
@@ -398,7 +397,7 @@ PYQRT_DEVICE void store(const Work<Tile>& work, const Mixed<Tile>& mixed, int64_
 }
 
 template <class Tile>
-PYQRT_GLOBAL void PYQRT_BOUNDS(kThreads, 3) attention_kernel(AttentionArgs args) {
+PYQRT_GLOBAL void PYQRT_BOUNDS(kThreads, 4) attention_kernel(AttentionArgs args) {
   wait_for_kernel_before();
   const int64_t head = block_y();
   const int32_t* sequence = args.offsets + block_z();
@@ -420,7 +419,7 @@ PYQRT_GLOBAL void PYQRT_BOUNDS(kThreads, 3) attention_kernel(AttentionArgs args)
   const Lane lane = lane_of(thread_index());
   const int query = work.query + warp * 16 + lane.group;
   const Seen seen = keys_seen(args.window, query, work.n);
-  const bool narrow = work.narrow();
+  constexpr bool narrow = Tile::kNarrow;
   const bool idle = narrow && work.query + warp * 16 >= work.n;  // has no query of the sequence
   const bool at_once = narrow && work.end - work.begin <= Tile::kKeys;
   if (narrow) copy_queries(work, 0);
@@ -443,9 +442,10 @@ PYQRT_GLOBAL void PYQRT_BOUNDS(kThreads, 3) attention_kernel(AttentionArgs args)
       sync_block();
     }
     const int live = idle ? 0 : live_keys(work, block);
+    PYQRT_NO_UNROLL
     for (int chunk = block; chunk < block + live; chunk += kChunk) {
       compute_scores(work, scores, block, chunk, seen, query, warp, lane);
-      raise_maximum(largest, scores, seen, chunk, lane);
+      raise_maximum(largest, scores, seen, chunk + 4 * lane.member);
     }
   }
   PYQRT_UNROLL
@@ -463,12 +463,11 @@ PYQRT_GLOBAL void PYQRT_BOUNDS(kThreads, 3) attention_kernel(AttentionArgs args)
       transpose_values(work, block);
       sync_block();
       const int live = idle ? 0 : live_keys(work, block);
+      PYQRT_NO_UNROLL
       for (int chunk = block; chunk < block + live; chunk += kChunk) {
         compute_scores(work, scores, block, chunk, seen, query, warp, lane);
-        const int lane_key = chunk + 4 * lane.member;
-        const Planes planes = seen.all(chunk)
-                                  ? to_planes<true>(work, scores, largest, seen, lane_key)
-                                  : to_planes<false>(work, scores, largest, seen, lane_key);
+        const Planes planes =
+            to_planes(work, scores, largest, seen, chunk + 4 * lane.member);
         mix(work, mixed, planes, chunk - block, lane);
       }
     }
@@ -487,14 +486,17 @@ void launch_tile(AttentionArgs args, int64_t sequences, int64_t max_length, Stre
   }
 }
 
+// kColumns: 32 where heads are no wider, else 64.
 template <int kColumns>
 void launch_columns(const AttentionArgs& args, int64_t sequences, int64_t max_length,
                     Stream& stream) {
   using Whole = Tile<kColumns, 512>;
+  const bool narrow = args.head_dim <= kColumns;
   if (args.relative_index != nullptr) {
-    launch_tile<Tile<kColumns, 64, true>>(args, sequences, max_length, stream);
-  } else if (args.head_dim > kColumns) {
-    launch_tile<Tile<kColumns, 64>>(args, sequences, max_length, stream);
+    narrow ? launch_tile<Tile<kColumns, 128, true, true>>(args, sequences, max_length, stream)
+           : launch_tile<Tile<kColumns, kChunk, false, true>>(args, sequences, max_length, stream);
+  } else if (!narrow) {
+    launch_tile<Tile<kColumns, kChunk, false>>(args, sequences, max_length, stream);
   } else if (max_length <= 128) {
     launch_tile<Tile<kColumns, 128>>(args, sequences, max_length, stream);
   } else if (max_length <= 256 || Whole::kSharedBytes > stream.device().shared_bytes) {

@@ -5,10 +5,6 @@
 // member t) holds four channels, 4 g ..., of inputs 4 t ...: rows g and g + 8 of two products.
 //   A lane's accumulators are then the same four neighbouring channels of all rows.
 //   Inputs are read by the tensor cores from shared memory, row by row.
-#include <algorithm>
-#include <iterator>
-#include <utility>
-
 #include "cuda/launch.h"
 #include "cuda/operand_b.h"
 #include "cuda/slice_copies.h"
@@ -18,7 +14,6 @@
 namespace pyqrt::cuda {
 namespace {
 
-constexpr int kCapability = 90;
 constexpr int kGroupThreads = 4 * kWarp;
 constexpr int kBlockChannels = 128;  // 32 of each warp
 constexpr int kSlice = 128;          // inputs of a stage
@@ -189,14 +184,6 @@ PYQRT_GLOBAL void PYQRT_BOUNDS(Tile::kThreads, Tile::kBlocks) warpgroup_kernel(A
   });
 }
 
-// Rows of input that the busiest multiprocessor works off, with what a block costs besides.
-template <class Tile>
-int64_t cost(const LinearArgs& args, const Stream& stream) {
-  constexpr int64_t kBlock = 16;
-  const int64_t blocks = ceil_div(args.m, Tile::kRows) * ceil_div(args.n, kBlockChannels);
-  return ceil_div(blocks, stream.device().multiprocessors) * (Tile::kRows + kBlock);
-}
-
 template <class Tile>
 void launch_tile(const LinearArgs& args, const int32_t* live_rows, Stream& stream) {
   launch<Arguments>(warpgroup_kernel<Tile>,
@@ -204,41 +191,21 @@ void launch_tile(const LinearArgs& args, const int32_t* live_rows, Stream& strea
                     Tile::kThreads, Tile::kSharedBytes, stream, {args, live_rows});
 }
 
-using Tile64 = Tile<64, 1, 4>;
-using Tile96 = Tile<96, 1, 3>;
-using Tile192 = Tile<96, 2, 5>;
-using Tile256 = Tile<128, 2, 4>;
-
 }  // namespace
-
-TileSize warpgroup_tile(const LinearArgs& args, const Stream& stream) {
-  const Device& device = stream.device();
-  const int64_t least = ceil_div(args.m, Tile64::kRows) * ceil_div(args.n, kBlockChannels);
-  if (device.capability != kCapability || 4 * least < 3 * device.multiprocessors) {
-    return TileSize::kAny;
-  }
-  const std::pair<int64_t, TileSize> costs[] = {
-      {cost<Tile256>(args, stream), TileSize::kWarpgroup256},
-      {cost<Tile192>(args, stream), TileSize::kWarpgroup192},
-      {cost<Tile96>(args, stream), TileSize::kWarpgroup96},
-      {cost<Tile64>(args, stream), TileSize::kWarpgroup64},
-  };
-  return std::min_element(std::begin(costs), std::end(costs))->second;
-}
 
 void launch_linear_warpgroup(const LinearArgs& args, const int32_t* live_rows, Stream& stream,
                              TileSize tile) {
-  if (stream.device().capability != kCapability || args.input_type != DataType::kS8) {
+  if (stream.device().capability != kWarpgroupCapability || args.input_type != DataType::kS8) {
     throw Error("products of warpgroups take int8 input, on compute capability 9.0");
   }
   if (tile == TileSize::kWarpgroup64) {
-    launch_tile<Tile64>(args, live_rows, stream);
+    launch_tile<Tile<64, 1, 4>>(args, live_rows, stream);
   } else if (tile == TileSize::kWarpgroup96) {
-    launch_tile<Tile96>(args, live_rows, stream);
+    launch_tile<Tile<96, 1, 3>>(args, live_rows, stream);
   } else if (tile == TileSize::kWarpgroup192) {
-    launch_tile<Tile192>(args, live_rows, stream);
+    launch_tile<Tile<96, 2, 5>>(args, live_rows, stream);
   } else {
-    launch_tile<Tile256>(args, live_rows, stream);
+    launch_tile<Tile<128, 2, 4>>(args, live_rows, stream);
   }
 }
 

@@ -5,8 +5,7 @@
 
 namespace pyqrt::cuda {
 
-// The tile that is best at this size; kAny where the device has none or gains nothing by it.
-TileSize warpgroup_tile(const LinearArgs& args, const Stream& stream);
+inline constexpr int kWarpgroupCapability = 90;
 
 // As launch_linear, for int8 input; tile: one of the kWarpgroup. Throws Error where the device
 // cannot.
