@@ -2,8 +2,10 @@
 
 For tests, and for quantization-aware training, whose forward pass calls these very kernels. Every
 function reads numpy arrays or torch CPU tensors in place (exact dtype, dense rows, any row stride)
-and returns the kind of array its first argument is. The arithmetic is written down in the headers
-named below; csrc/fixed/README.md derives it. Every variant returns the same bytes.
+and returns the kind of array its first argument is. linear, attention, layernorm, embedding, pool,
+normalize and lookup take CUDA tensors too, and run where these are (`pyqrt.gpu_ops`). The arithmetic is
+written down in the headers named below; csrc/fixed/README.md derives it. Every variant returns the same
+bytes.
 
 `variant` names an instruction set, such as "reference" or "avx2" (`variants`). None takes the best that
 this CPU runs, or at most the one that the environment variable PYQRT_FORCE_ISA names.
@@ -14,13 +16,14 @@ for a wrong dtype; the message names the argument and the limit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pyqrt import _ops, _runtime
+from pyqrt import _ops, _runtime, gpu_ops
 from pyqrt._arguments import (
     Array,
     check_budget,
@@ -72,6 +75,22 @@ _EPILOGUE_DTYPE: dict[str, type[np.signedinteger[Any]]] = {
 }
 
 
+_Op = TypeVar("_Op", bound=Callable[..., Any])
+
+
+def _also_on_gpus(function: _Op) -> _Op:
+    """Calls the function of that name in `gpu_ops` where the first array is a CUDA tensor."""
+
+    @functools.wraps(function)
+    def chosen(*arguments: Any, **named: Any) -> Any:
+        first = next(iter((*arguments, *named.values())), None)
+        array = first[0][0] if isinstance(first, Sequence) and first else first
+        where = getattr(gpu_ops, function.__name__) if gpu_ops.on_gpu(array) else function
+        return where(*arguments, **named)
+
+    return cast(_Op, chosen)
+
+
 def variants(op: str) -> list[str]:
     """Names of the variants of `op` that this CPU runs, best first; "reference" is always last.
 
@@ -82,6 +101,7 @@ def variants(op: str) -> list[str]:
     return [name for name in kernels[choice("op", op, list(kernels))] if name in supported]
 
 
+@_also_on_gpus
 def linear(
     input: Array,
     weight: Array,
@@ -208,6 +228,7 @@ def softmax(
     return like(score, high), like(score, low), like(score, total)
 
 
+@_also_on_gpus
 def attention(
     query: Array,
     key: Array,
@@ -354,6 +375,7 @@ def gelu(
     return like(input, output)
 
 
+@_also_on_gpus
 def layernorm(
     input: Array,
     *,
@@ -379,22 +401,8 @@ def layernorm(
     if gain8 is None and gain16 is None:
         raise ModelError("gain8 and gain16 are both missing; give one of them, or both")
 
-    def affine(suffix: str, gain: Array | None, bias: Array | None, shift: int) -> tuple[Any, Any]:
-        if (gain is None) != (bias is None):
-            raise ModelError(f"gain{suffix} and bias{suffix} come together; one of them is missing")
-        if gain is None:
-            return None, None
-        gains = vector(f"gain{suffix}", gain, np.int16, n)
-        biases = vector(f"bias{suffix}", bias, np.int32, n)
-        check_range(f"gain{suffix}", gains, -_MAX_S16, _MAX_S16)
-        check_range(f"bias{suffix}", biases, 1 - 2**30, 2**30 - 1)
-        half = 1 << (integer(f"shift{suffix}", shift, 1, 30) - 1)
-        worst = _MAX_S16 * np.abs(gains.astype(np.int64)) + np.abs(biases.astype(np.int64)) + half
-        check_range(f"32767 * |gain{suffix}| + |bias{suffix}| + 2^(shift{suffix} - 1)", worst, 0, _MAX_S32)
-        return gains, biases
-
-    gains8, biases8 = affine("8", gain8, bias8, shift8)
-    gains16, biases16 = affine("16", gain16, bias16, shift16)
+    gains8, biases8 = layernorm_affine("8", gain8, bias8, shift8, n)
+    gains16, biases16 = layernorm_affine("16", gain16, bias16, shift16, n)
     output8 = None if gains8 is None else np.empty(rows.shape, np.int8)
     output16 = None if gains16 is None else np.empty(rows.shape, np.int16)
     _ops.layernorm(
@@ -416,6 +424,25 @@ def layernorm(
     )
 
 
+def layernorm_affine(
+    suffix: str, gain: Array | None, bias: Array | None, shift: int, n: int
+) -> tuple[NDArray[Any], NDArray[Any]] | tuple[None, None]:
+    """Gain and bias of layernorm's output of `suffix` bits, checked; None without them. Raises ModelError."""
+    if (gain is None) != (bias is None):
+        raise ModelError(f"gain{suffix} and bias{suffix} come together; one of them is missing")
+    if gain is None or bias is None:
+        return None, None
+    gains = vector(f"gain{suffix}", gain, np.int16, n)
+    biases = vector(f"bias{suffix}", bias, np.int32, n)
+    check_range(f"gain{suffix}", gains, -_MAX_S16, _MAX_S16)
+    check_range(f"bias{suffix}", biases, 1 - 2**30, 2**30 - 1)
+    half = 1 << (integer(f"shift{suffix}", shift, 1, 30) - 1)
+    worst = _MAX_S16 * np.abs(gains.astype(np.int64)) + np.abs(biases.astype(np.int64)) + half
+    check_range(f"32767 * |gain{suffix}| + |bias{suffix}| + 2^(shift{suffix} - 1)", worst, 0, _MAX_S32)
+    return gains, biases
+
+
+@_also_on_gpus
 def embedding(
     tables: Sequence[tuple[Array, Array, Array]], *, shift: int, variant: str | None = None
 ) -> Array:
@@ -443,6 +470,7 @@ def embedding(
     return like(tables[0][0], output)
 
 
+@_also_on_gpus
 def pool(input: Array, offsets: Array, *, kind: str = "mean", variant: str | None = None) -> Array:
     """One row per sequence at the same scale, int16 [sequences, width] (csrc/ops/pool/pool.h).
 
@@ -456,6 +484,7 @@ def pool(input: Array, offsets: Array, *, kind: str = "mean", variant: str | Non
     return like(input, output)
 
 
+@_also_on_gpus
 def normalize(input: Array, *, variant: str | None = None) -> Array:
     """Rows over their Euclidean length, int32 [rows, width], unit 2^-30 (csrc/ops/normalize/normalize.h).
 
@@ -468,6 +497,7 @@ def normalize(input: Array, *, variant: str | None = None) -> Array:
     return like(input, output)
 
 
+@_also_on_gpus
 def lookup(input: Array, table: Array, *, variant: str | None = None) -> Array:
     """A function of int16 by linear interpolation, int16 [rows, width] (csrc/ops/lookup/lookup.h).
 

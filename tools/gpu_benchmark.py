@@ -5,8 +5,8 @@
 
 pyqrt runs a program of BERT-base's shape with random weights, which take as long as trained ones; PyTorch
 runs transformers' BertModel with scaled dot-product attention, in float32, tf32, float16 and bfloat16, each
-as CUDA graphs, and the types that --compile names also compiled (half a minute for each shape). Batches 1, 8 and 32 of 64 to 512
-tokens, and 32 texts of mixed lengths, which PyTorch has to pad.
+as CUDA graphs, and the types that --compile names also compiled (half a minute for each shape). Batches
+1, 8 and 32 of 64 to 512 tokens, and 32 texts of mixed lengths, which PyTorch has to pad.
 
 Times are the device's own, by CUDA events, without copies of outputs: the median of `--repeats` runs,
 taken in turns. The fraction of peak counts multiply-accumulates against a measured rate: torch._int_mm of
@@ -32,7 +32,9 @@ torch: Any = importlib.import_module("torch")  # its types say too little of CUD
 
 HIDDEN, INNER = 768, 3072
 MIXED = [int(n) for n in np.random.default_rng(0).gamma(2.0, 24.0, 32).clip(4, 384)]
-SHAPES = {f"{batch}x{length}": [length] * batch for batch in (1, 8, 32) for length in (64, 128, 256, 384, 512)}
+SHAPES = {
+    f"{batch}x{length}": [length] * batch for batch in (1, 8, 32) for length in (64, 128, 256, 384, 512)
+}
 SHAPES["mixed"] = MIXED
 
 KINDS = ("fp32", "tf32", "fp16", "bf16")

@@ -8,7 +8,7 @@ Run it with a Python that has torch for CUDA, and nvcc on PATH. Steps, each with
   integers    the machine code of the kernels holds no floating-point arithmetic
   tests       tests/gpu on this GPU; a test that skips for want of one is a failure here
   models      every .qrt file of --models: SHA-256 of all outputs, CPU and GPU, many shapes
-  sanitizer   compute-sanitizer memcheck and racecheck over whole small models, where it is installed
+  sanitizer   compute-sanitizer memcheck and racecheck over kernels and small models, where it is installed
   benchmark   tools/gpu_benchmark.py
 Exit status: 0 when every step that ran passed, 1 otherwise. Logs go to --out.
 """
@@ -106,8 +106,11 @@ def models(options: argparse.Namespace) -> str:
 def sanitizer(options: argparse.Namespace) -> str:
     if shutil.which("compute-sanitizer") is None:
         raise StepError("compute-sanitizer is not on PATH")
-    chosen = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/gpu/test_models.py"]
-    chosen += ["-k", "GPU and (families_equal_the_reference or recorded)"]
+    chosen = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/gpu"]
+    chosen += [
+        "-k",
+        "not emulated and (families or recorded or tiles or warpgroups or attention or layernorm)",
+    ]
     for tool in ("memcheck", "racecheck"):
         checker = ["compute-sanitizer", "--tool", tool, "--error-exitcode", "9"]
         command([*checker, *chosen], options.out / f"{tool}.log", PYQRT_REQUIRE_GPU="1")

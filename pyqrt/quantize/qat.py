@@ -68,14 +68,17 @@ def on_grid(
 class QuantizedEncoder(nn.Module):
     """An encoder that computes the integers of its own model file, and can be trained.
 
-    encoder: float32 on the CPU; its parameters are trained in place. scales: where training begins, as
-    calibration chose them. threads: of the integer program. Learned beside the weights, as logarithms:
-    one factor for the step of every int8 grid, and for every output channel of every linear layer the
-    share of its largest weight that int8 covers, at most 1. Raises ModelError for disentangled attention
-    and for gated feed-forward networks.
+    encoder: float32, on the CPU or a GPU; its parameters are trained in place. scales: where training
+    begins, as calibration chose them. The integer program runs where the encoder is, or on `device`, named
+    as for `pyqrt.load`; threads: of device "cpu". Every device computes the same integers. Learned beside
+    the weights, as logarithms: one factor for the step of every int8 grid, and for every output channel of
+    every linear layer the share of its largest weight that int8 covers, at most 1. Raises ModelError for
+    disentangled attention and for gated feed-forward networks.
     """
 
-    def __init__(self, encoder: Encoder, scales: Scales, *, threads: int = 1) -> None:
+    def __init__(
+        self, encoder: Encoder, scales: Scales, *, threads: int = 1, device: str | None = None
+    ) -> None:
         super().__init__()
         config = encoder.config
         if isinstance(config.relative, Disentangled) or config.gated:
@@ -85,12 +88,15 @@ class QuantizedEncoder(nn.Module):
             )
         self.encoder = encoder
         self.threads = threads
+        self._place = next(encoder.parameters()).device
+        self.device = str(self._place) if device is None else device
         self._scales = scales
         self._run: _Run | None = None
         self._linears = {n: m for n, m in encoder.named_modules() if isinstance(m, nn.Linear)}
         self._inputs = _linear_inputs(encoder, self._linears)
-        self.log_steps = _zeros(dict.fromkeys(scales.grids, 1))
-        self.log_clips = _zeros({name: linear.out_features for name, linear in self._linears.items()})
+        self.log_steps = _zeros(dict.fromkeys(scales.grids, 1)).to(self._place)
+        clips = {name: linear.out_features for name, linear in self._linears.items()}
+        self.log_clips = _zeros(clips).to(self._place)
         for name, tap in encoder.taps().items():
             tap.observer = partial(self._observe, name)
         for linear in self._linears.values():
@@ -100,21 +106,21 @@ class QuantizedEncoder(nn.Module):
         """As `Encoder.forward`; the result is the program's integers times their scale."""
         types = torch.zeros_like(ids) if types is None else types
         lowered = self.lowered()
-        packed = [torch.as_tensor(t).to(torch.int32).numpy() for t in (ids, offsets, types)]
-        buffers = trace(lowered.program, lowered.tensors, *packed, threads=self.threads)
-        self._run = _Run(lowered, buffers)
+        packed = [torch.as_tensor(t).to("cpu", torch.int32).numpy() for t in (ids, offsets, types)]
+        buffers = trace(lowered.program, lowered.tensors, *packed, threads=self.threads, device=self.device)
+        self._run = _Run(lowered, buffers, self._place)
         try:
             real: Tensor = functional_call(self.encoder, self._weights(), (ids, offsets, types))
         finally:
             self._run = None
         output = lowered.program.outputs[0]
-        integers = from_dlpack(buffers[output.buffer])
+        integers = from_dlpack(buffers[output.buffer]).to(real.device)
         return straight_through(real, (integers.double() * output.scale).to(real.dtype))
 
     def scales(self) -> Scales:
         """The scales as they are now."""
         grids = {
-            name: replace(grid, scale=self._step(name).detach().double().numpy())
+            name: replace(grid, scale=self._step(name).detach().double().cpu().numpy())
             for name, grid in self._scales.grids.items()
         }
         return replace(self._scales, grids=grids)
@@ -122,15 +128,21 @@ class QuantizedEncoder(nn.Module):
     def trained(self) -> tuple[Encoder, Scales]:
         """What `pyqrt.lower` makes the model file of: the encoder with its weights clipped, and the scales.
 
-        The encoder shares all other parameters with the one in training.
+        It is on the CPU. Where the one in training is there, they share all other parameters.
         """
-        memo: dict[int, Any] = {id(p): p for p in self.encoder.parameters()} | {id(self): self}
+
+        def on_cpu(parameter: nn.Parameter) -> nn.Parameter:
+            if parameter.device.type == "cpu":
+                return parameter
+            return nn.Parameter(parameter.detach().cpu())
+
+        memo: dict[int, Any] = {id(p): on_cpu(p) for p in self.encoder.parameters()} | {id(self): self}
         with torch.no_grad():
             for name, linear in self._linears.items():
                 clip = self._clip(name)
                 bound = torch.where(clip < 1, self._limit(name) / self._input_scale(name), torch.inf)
-                memo[id(linear.weight)] = nn.Parameter(linear.weight.clamp(-bound, bound))
-        return copy.deepcopy(self.encoder, memo), self.scales()
+                memo[id(linear.weight)] = nn.Parameter(linear.weight.clamp(-bound, bound).cpu())
+        return copy.deepcopy(self.encoder, memo).cpu(), self.scales()
 
     def lowered(self) -> Lowered:
         """The integer program of this moment."""
@@ -142,7 +154,7 @@ class QuantizedEncoder(nn.Module):
 
     def _step(self, name: str) -> Tensor:
         """Scale of int8 tap `name`, float32 [width]."""
-        start = torch.from_numpy(self._scales.grids[name].scale).float()
+        start = torch.from_numpy(self._scales.grids[name].scale).float().to(self._place)
         step: Tensor = start * self.log_steps[_key(name)].exp()
         return step
 
@@ -158,7 +170,9 @@ class QuantizedEncoder(nn.Module):
         """What lowering folds into the weights of a linear layer: the scales of its input."""
         tap = self._inputs[name]
         grid = self._scales.grids.get(tap)
-        return torch.tensor(self._scales.wide[tap]) if grid is None else self._step(tap).detach()
+        if grid is None:
+            return torch.tensor(self._scales.wide[tap], device=self._place)
+        return self._step(tap).detach()
 
     def _limit(self, name: str) -> Tensor:
         """Largest folded weight of every channel that int8 covers, [outputs, 1]."""
@@ -182,10 +196,10 @@ class QuantizedEncoder(nn.Module):
         for tapped in places:
             integers = self._run.integers(tapped, real.shape[1])  # type: ignore[union-attr]
             if isinstance(tapped.grid, Grid):
-                shift = torch.from_numpy(tapped.grid.shift).to(real.dtype)
+                shift = torch.from_numpy(tapped.grid.shift).to(real)
                 narrow = on_grid(real, integers, self._step(name), MAX_S8, tapped.grid.zero_point, shift)
             else:
-                wide = on_grid(real, integers, torch.tensor(tapped.grid), MAX_S16)
+                wide = on_grid(real, integers, torch.tensor(tapped.grid, device=real.device), MAX_S16)
         if self._run and narrow is not None and wide is not None:
             self._run.narrow[id(wide)] = (wide, narrow)
         return next((x for x in (wide, narrow) if x is not None), real)
@@ -200,8 +214,9 @@ class QuantizedEncoder(nn.Module):
 class _Run:
     """One pass of the integer program, while the float encoder follows it."""
 
-    def __init__(self, lowered: Lowered, buffers: list[Integers]) -> None:
+    def __init__(self, lowered: Lowered, buffers: list[Integers], place: torch.device) -> None:
         self._buffers = buffers
+        self._place = place
         self._places = lowered.taps
         self._passed = Counter[str]()
         # int16 tensors of taps that have int8 too, by identity; kept, so that no other takes its place
@@ -217,7 +232,8 @@ class _Run:
 
     def integers(self, tapped: Tapped, width: int) -> Tensor:
         """Those of a tap, [rows, width]."""
-        return from_dlpack(self._buffers[tapped.buffer])[:, tapped.column : tapped.column + width]
+        columns = from_dlpack(self._buffers[tapped.buffer])[:, tapped.column : tapped.column + width]
+        return columns.to(self._place)
 
 
 def _key(name: str) -> str:
@@ -250,7 +266,7 @@ def _linear_inputs(encoder: Encoder, linears: Mapping[str, nn.Linear]) -> dict[s
         for name, tap in taps.items():
             tap.observer = partial(watch, name)
         with torch.no_grad():
-            encoder(torch.zeros(1, dtype=torch.int64), [0, 1])
+            encoder(torch.zeros(1, dtype=torch.int64, device=next(encoder.parameters()).device), [0, 1])
     finally:
         for hook in hooks:
             hook.remove()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import pyqrt
-from gpu.targets import EMULATED, Target
+from gpu.targets import EMULATED, TARGETS, Target
 from pyqrt import ModelError, _runtime
 from pyqrt.lower import lower
 from runtime import small_model
@@ -87,7 +87,7 @@ def test_every_kind_of_node_and_output(target: Target, tmp_path: Path, task: str
     assert {node["variant"] for node in description["nodes"]} == {description["isa"]}
 
 
-EMULATOR = EMULATED[0]
+EMULATOR, GPU = EMULATED[0], TARGETS[-1]
 
 
 def any_model(folder: Path) -> Path:
@@ -138,3 +138,30 @@ def test_bad_batches(target: Target) -> None:
         session.run(ids, offsets)
     with pytest.raises(ModelError, match="offsets must run from 0"):
         session.run(ids, np.array([0, 1], np.int32))
+
+
+def test_memory_that_runs_out(tmp_path: Path) -> None:
+    """A clear error; afterwards the same session works."""
+    GPU.modules()
+    import torch
+
+    path = any_model(tmp_path)
+    model = pyqrt.load(path, device="cuda")
+    small, large = [[2, 4, 3]], [[2, 4, 3, 5]] * 8000
+    expected = pyqrt.load(path)
+    assert [v.tobytes() for v in model.run(small).values] == [v.tobytes() for v in expected.run(small).values]
+    free, _ = torch.cuda.mem_get_info()
+    held = []
+    while free > 1 << 16:  # down to less than the larger batch needs
+        try:
+            held.append(torch.empty(free, dtype=torch.uint8, device="cuda"))
+        except torch.OutOfMemoryError:
+            free //= 2
+    with pytest.raises(ModelError, match=r"out of memory.*use smaller batches or shorter texts"):
+        model.run(large)
+    del held
+    torch.cuda.empty_cache()
+    for batch in (small, large):
+        assert [v.tobytes() for v in model.run(batch).values] == [
+            v.tobytes() for v in expected.run(batch).values
+        ]

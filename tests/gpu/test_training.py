@@ -1,0 +1,46 @@
+"""Quantization-aware training whose integer program runs on a GPU: the integers of the CPU."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from gpu.targets import TARGETS, Target
+from pyqrt.quantize.qat import QuantizedEncoder
+from pyqrt.quantize.texts import pack_one
+from quantize.test_qat import calibrated, random_loss
+from tiny_encoders import mixed_lengths, random_sequences, tiny_encoder
+
+
+def step(model: QuantizedEncoder, place: str) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """The output of a batch, and the gradients of all parameters, on the CPU."""
+    batch = pack_one(random_sequences(model.encoder, mixed_lengths(model.encoder, 4), seed=1))
+    output = model(batch.ids.to(place), batch.offsets, batch.types.to(place))
+    random_loss(output.cpu()).backward()
+    gradients = {name: p.grad.cpu() for name, p in model.named_parameters() if p.grad is not None}
+    return output.detach().cpu(), gradients
+
+
+@pytest.mark.parametrize("name", ["bert", "albert"])
+@pytest.mark.parametrize("target", [TARGETS[0], TARGETS[-1]], ids=["emulated", "GPU"])
+def test_a_step_computes_the_integers_of_the_cpu(target: Target, name: str) -> None:
+    target.modules()
+    encoder = tiny_encoder(name, 0)
+    scales = calibrated(encoder)
+    expected, gradients = step(QuantizedEncoder(copy.deepcopy(encoder), scales), "cpu")
+    if target.capability:
+        model, place = QuantizedEncoder(encoder, scales, device="cuda-emulator"), "cpu"
+    else:
+        model, place = QuantizedEncoder(encoder.to("cuda"), scales), "cuda"
+        assert model.device == "cuda:0"
+    actual, others = step(model, place)
+    np.testing.assert_array_equal(actual.numpy(), expected.numpy())
+    assert others.keys() == gradients.keys()
+    for key, gradient in gradients.items():
+        if target.capability:  # floats of a GPU are added in another order
+            np.testing.assert_array_equal(others[key].numpy(), gradient.numpy(), err_msg=key)
+        else:
+            torch.testing.assert_close(others[key], gradient, rtol=1e-2, atol=1e-4, msg=key)
