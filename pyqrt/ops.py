@@ -447,12 +447,15 @@ def pool(input: Array, offsets: Array, *, kind: str = "mean", variant: str | Non
     """One row per sequence at the same scale, int16 [sequences, width] (csrc/ops/pool/pool.h).
 
     input: int16 [tokens, width] in [-32767, 32767]. offsets: int32 [sequences + 1]. kind: "mean" of
-    the tokens, rounded, the "first" token, or the "max" of every column. An empty sequence gives zeros.
+    the tokens, rounded, the "first" or "last" token, or the "max" of every column. An empty sequence gives
+    zeros.
     """
     rows = check_range("input", matrix("input", input, np.int16), -_MAX_S16, _MAX_S16)
     ends = sequence_offsets(offsets, rows.shape[0], _MAX_LENGTH)
     output = np.empty((ends.shape[0] - 1, rows.shape[1]), np.int16)
-    _ops.pool(rows, ends, _ops.PoolKind[choice("kind", kind, ["mean", "first", "max"])], output, variant)
+    _ops.pool(
+        rows, ends, _ops.PoolKind[choice("kind", kind, ["mean", "first", "max", "last"])], output, variant
+    )
     return like(input, output)
 
 

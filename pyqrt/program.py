@@ -28,7 +28,7 @@ multiply   s16, s16           s8 or s16            zero_point; multiplier, shift
 layernorm  s16                s8 and/or s16        epsilon, [shift8], [shift16];
                                                    [gain8, bias8], [gain16, bias16]
 lookup     s16                s16                  table (513 entries)
-pool       s16 tokens         s16 sequences        kind ("first", "mean", "max")
+pool       s16 tokens         s16 sequences        kind ("first", "last", "mean", "max")
 normalize  s16                s32                  (unit 2^-30)
 ========== ================== ==================== ==================================================
 

@@ -284,7 +284,9 @@ NB_MODULE(PYQRT_MODULE, module) {
       .value("residual_s16", LinearEpilogue::kResidualS16);
   nb::enum_<PoolKind>(module, "PoolKind")
       .value("first", PoolKind::kFirst)
-      .value("mean", PoolKind::kMean);
+      .value("mean", PoolKind::kMean)
+      .value("max", PoolKind::kMax)
+      .value("last", PoolKind::kLast);
   nb::enum_<TileSize>(module, "TileSize")
       .value("any", TileSize::kAny)
       .value("small", TileSize::kSmall)

@@ -489,7 +489,8 @@ NB_MODULE(_ops, module) {
   nb::enum_<PoolKind>(module, "PoolKind", "How pool makes one row of many.")
       .value("first", PoolKind::kFirst)
       .value("mean", PoolKind::kMean)
-      .value("max", PoolKind::kMax);
+      .value("max", PoolKind::kMax)
+      .value("last", PoolKind::kLast);
 
   register_kernels(module);
   register_arithmetic(module);

@@ -14,7 +14,6 @@ from pyqrt.lower.parts import Parts, parameters_of, to_numpy
 from pyqrt.nn.config import EncoderConfig, RelativeBias
 from pyqrt.nn.layers import Attention
 from pyqrt.nn.relative import rows_of_distances
-from pyqrt.nn.rotary import rotary_tables
 
 # Queries and keys are this much finer before they are turned. 2^7 leaves int16 twice the range of int8: a
 # turn may make the larger of two columns smaller by the square root of two.
@@ -110,9 +109,7 @@ def _rotated(
     )
     cosine, sine = (
         round_half_up(to_numpy(table) * 2.0**14).ravel().astype(np.int16)
-        for table in rotary_tables(
-            attention.rotary_base, attention.rotary_size, torch.arange(config.max_length)
-        )
+        for table in attention.rotary_tables(torch.arange(config.max_length))
     )
     turned_buffer = builder.buffer("s8", "tokens", 2 * config.hidden_size)
     builder.node(

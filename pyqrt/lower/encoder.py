@@ -11,6 +11,7 @@ import numpy as np
 from pyqrt.grids import MAX_S8, MAX_S16, Scales
 from pyqrt.lower.attention import lower_attention
 from pyqrt.lower.builder import ProgramBuilder, Tapped, Tensor
+from pyqrt.lower.feed_forward import lower_feed_forward
 from pyqrt.lower.fixed_point import round_half_up, small_multipliers
 from pyqrt.lower.head import lower_head
 from pyqrt.lower.parts import Parts, Stream, to_numpy
@@ -58,13 +59,13 @@ def lower_with_taps(encoder: Encoder, scales: Scales) -> Lowered:
         stream = _layer(parts, config, f"layers.{place}", layer, stream, last)
     if encoder.norm is not None:
         stream = parts.norm("output", encoder.norm, stream, narrow=False)
-    lower_head(parts, encoder.head, stream)
+    lower_head(parts, config, encoder.head, stream)
     return Lowered(builder.program(), builder.tensors, _by_weights(builder.taps, config.layer_order))
 
 
 def _embeddings(parts: Parts, config: EncoderConfig, embeddings: Embeddings) -> Stream:
     """Tables and their sum; as configured its norm, its projection."""
-    tables = {"word": to_numpy(embeddings.word.weight)}
+    tables = {"word": to_numpy(embeddings.word.weight) * embeddings.word_scale}
     if embeddings.position is not None:
         tables["position"] = to_numpy(embeddings.position.weight)
     if embeddings.token_type is not None:
@@ -110,25 +111,16 @@ def _layer(
     parts: Parts, config: EncoderConfig, prefix: str, layer: Layer, stream: Stream, last: bool
 ) -> Stream:
     """Attention and feed-forward network, each with its residual and norm."""
-    attention, ffn, first = layer.attention, layer.ffn, config.norm == "pre"
+    attention, first = layer.attention, config.norm == "pre"
     source = stream
     if first and attention.norm is not None:
         source = parts.norm(f"{prefix}.attention.input", attention.norm, stream, wide=False)
     context = lower_attention(parts, config, f"{prefix}.attention", attention, source.source)
     stream = parts.residual(f"{prefix}.attention.sum", attention.output, context, stream)
-    assert ffn.norm is not None
-    if first:
-        source = parts.norm(f"{prefix}.ffn.input", ffn.norm, stream, wide=False)
-    else:
+    if not first:
         assert attention.norm is not None
-        source = stream = parts.norm(f"{prefix}.attention.output", attention.norm, stream)
-    names = f"{prefix}.ffn.activation", f"{prefix}.ffn.up"
-    inner = parts.activated(*names, ffn.up, config.hidden_act, source.source)
-    if ffn.gate is not None:
-        gate = parts.linear(f"{prefix}.ffn.gate", ffn.gate, source.source)
-        inner = parts.multiplied(f"{prefix}.ffn.product", inner, gate)
-    stream = parts.residual(f"{prefix}.ffn.sum", ffn.down, inner, stream)
-    return stream if first else parts.norm(f"{prefix}.ffn.output", ffn.norm, stream, narrow=not last)
+        stream = parts.norm(f"{prefix}.attention.output", attention.norm, stream)
+    return lower_feed_forward(parts, config, f"{prefix}.ffn", layer.ffn, stream, narrow=not last)
 
 
 def _by_place(scales: Scales, layer_order: Sequence[int]) -> Scales:

@@ -17,7 +17,7 @@ Task = Literal[
     "masked_lm",
     "multiple_choice",
 ]
-Pooling = Literal["mean", "first", "max"]
+Pooling = Literal["mean", "first", "last", "max"]
 Problem = Literal["single_label", "multi_label", "regression"]
 
 TASKS: tuple[Task, ...] = get_args(Task)
@@ -54,8 +54,9 @@ class Head:
     "masked_lm"                a logit for every entry of the vocabulary, from every token
     "multiple_choice"          one logit from the pooled row: the choices of a question are sequences
 
-    pooling: one row per sequence: its mean, its first token, or the largest value of every column; None:
-    the head works on tokens.
+    pooling: one row per sequence: its mean, its first or last token, or the largest value of every
+    column; None: the head works on tokens.
+    feed_forward: a feed-forward block like the layers' comes first.
     transform_activation: a linear layer and this activation follow; None: neither. transform_size: its
     width, 0 meaning hidden_size. transform_bias: has it a bias? transform_norm: a layer norm follows it.
     num_labels: logits per row; 0 for embeddings. labels: their names, in order; none for the vocabulary
@@ -68,6 +69,7 @@ class Head:
     task: Task
     pooling: Pooling | None = None
     normalize: bool = False
+    feed_forward: bool = False
     transform_activation: str | None = None
     transform_size: int = 0
     transform_bias: bool = True
@@ -86,6 +88,10 @@ class Head:
             _require(self.pooling in known, f"pooling is {self.pooling!r}; {self.task} needs one of {known}")
         else:
             _require(self.pooling is None, f"pooling is {self.pooling!r}; {self.task} has none")
+        _require(
+            not self.feed_forward or self.pooling is None,
+            f"feed_forward: implemented where the head works on tokens; pooling is {self.pooling!r}",
+        )
         _require(embedding or not self.normalize, f"normalize: {self.task} has no embedding to normalize")
         _require_count("transform_size", self.transform_size, 0)
         if self.transform_activation is not None:
@@ -159,11 +165,13 @@ class Rotary:
 
     bases: of the frequencies, for each layer. size: columns of a head that are turned; 0: all, their
     number being even. interleaved: neighbouring columns make a pair, not columns half a size apart.
+    double_precision: of the angles, which are in single precision else.
     """
 
     bases: tuple[float, ...]
     size: int = 0
     interleaved: bool = False
+    double_precision: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +183,8 @@ class EncoderConfig:
     num_positions: rows of the position table; token i of a sequence reads row position_offset + i;
     0: there is none.
     type_vocab_size: rows of the token type table; 0: there is none.
-    embedding_size: width of the embedding tables. embedding_projection: a linear layer takes it to
+    word_scale: what word embeddings are multiplied by. embedding_size: width of the embedding tables.
+    embedding_projection: a linear layer takes it to
     hidden_size; needed where they differ.
     num_hidden_layers: layers that a token passes. layer_groups: groups of layers_per_group layers that are
     passed again and again, each group equally often, the first until the second begins (Lan et al. 2020,
@@ -185,7 +194,9 @@ class EncoderConfig:
     embedding_norm: the embeddings' sum is normalised.
     first_norm: the first input of pre-norm layers is normalised too; if not, it is the embeddings' norm
     that the first attention reads.
-    attention_bias, ffn_bias, norm_bias: have these linear layers and norms a bias?
+    attention_biases: which of the attention's linear layers have a bias; those that project relative keys
+    and queries are like those of keys and queries. ffn_bias, norm_bias: have these linear layers and norms
+    one?
     gated: the activation is multiplied by a second linear layer's output (Shazeer 2020, arXiv 2002.05202).
     relative: relative positions, the same tables for all layers; None: there are none.
     rotary: rotary positions; None: there are none.
@@ -206,13 +217,14 @@ class EncoderConfig:
     layer_norm_eps: float
     head: Head
     position_offset: int = 0
+    word_scale: float = 1.0
     embedding_projection: bool = False
     embedding_norm: bool = True
     layer_groups: int = 0
     layers_per_group: int = 1
     norm: Literal["post", "pre"] = "post"
     first_norm: bool = True
-    attention_bias: bool = True
+    attention_biases: tuple[str, ...] = ("query", "key", "value", "output")
     ffn_bias: bool = True
     norm_bias: bool = True
     gated: bool = False
@@ -265,6 +277,10 @@ class EncoderConfig:
             _require_count("relative.span", self.relative.span, 1)
             _require_count("relative.buckets", self.relative.buckets, 0)
         self._check_layers()
+        _require(
+            not self.head.feed_forward or self.norm == "post",
+            "head.feed_forward: implemented in post-norm encoders only",
+        )
         known = ("post", "pre")
         _require(self.norm in known, f"norm is {self.norm!r}; it must be one of {known}")
         _require(

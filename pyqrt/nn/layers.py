@@ -19,6 +19,11 @@ def layer_norm(config: EncoderConfig, width: int) -> nn.LayerNorm:
     return nn.LayerNorm(width, eps=config.layer_norm_eps, bias=config.norm_bias)
 
 
+def _like(linear: nn.Linear) -> nn.Linear:
+    """A linear layer of the same shape, with a bias if `linear` has one."""
+    return nn.Linear(linear.in_features, linear.out_features, bias=linear.bias is not None)
+
+
 class Embeddings(nn.Module):
     """Sum of the word, type and position rows of every token; as configured a norm, a projection."""
 
@@ -26,6 +31,7 @@ class Embeddings(nn.Module):
         super().__init__()
         width = config.embedding_size
         self.position_offset = config.position_offset
+        self.word_scale = config.word_scale
         self.word = nn.Embedding(config.vocab_size, width)
         self.position = nn.Embedding(config.num_positions, width) if config.num_positions else None
         self.token_type = nn.Embedding(config.type_vocab_size, width) if config.type_vocab_size else None
@@ -41,7 +47,7 @@ class Embeddings(nn.Module):
 
     def forward(self, ids: Tensor, positions: Tensor, types: Tensor) -> Tensor:
         """int64 [tokens] each -> float [tokens, hidden]."""
-        x: Tensor = self.word(ids)
+        x: Tensor = self.word(ids) * self.word_scale
         if self.token_type is not None:
             x = x + self.token_type(types)
         if self.position is not None:
@@ -108,10 +114,10 @@ class Attention(Block):
         self.rotary_size = (config.rotary.size or config.head_dim) if config.rotary else 0
         self.window = config.windows[index] if config.windows else None
         object.__setattr__(self, "relative", relative)  # a module of the encoder, not of every layer
-        self.query = nn.Linear(width, width, bias=config.attention_bias)
-        self.key = nn.Linear(width, width, bias=config.attention_bias)
-        self.value = nn.Linear(width, width, bias=config.attention_bias)
-        self.output = nn.Linear(width, width, bias=config.attention_bias)
+        self.query = nn.Linear(width, width, bias="query" in config.attention_biases)
+        self.key = nn.Linear(width, width, bias="key" in config.attention_biases)
+        self.value = nn.Linear(width, width, bias="value" in config.attention_biases)
+        self.output = nn.Linear(width, width, bias="output" in config.attention_biases)
         self.query_tap = Tap()
         self.key_tap = Tap()
         self.value_tap = Tap()
@@ -120,10 +126,10 @@ class Attention(Block):
         self.relative_query: nn.Linear | None = None
         if isinstance(config.relative, Disentangled):
             if config.relative.keys:
-                self.relative_key = None if config.relative.shared else nn.Linear(width, width)
+                self.relative_key = None if config.relative.shared else _like(self.key)
                 self.relative_key_tap = Tap()
             if config.relative.queries:
-                self.relative_query = None if config.relative.shared else nn.Linear(width, width)
+                self.relative_query = None if config.relative.shared else _like(self.query)
                 self.relative_query_tap = Tap()
         self.add_norm(config, wanted=config.first_norm or index > 0)
 
@@ -131,7 +137,7 @@ class Attention(Block):
         """Projections, heads, output projection: [tokens, hidden] -> [tokens, hidden]."""
         query, key = self.query(x), self.key(x)
         if self.rotary is not None:
-            tables = rotary_tables(self.rotary_base, self.rotary_size, packing.positions)
+            tables = self.rotary_tables(packing.positions)
             query, key = (rotate(x, self.num_heads, *tables, self.rotary.interleaved) for x in (query, key))
         query, key = self.query_tap(query), self.key_tap(key)
         value = self.value_tap(self.value(x))
@@ -139,6 +145,11 @@ class Attention(Block):
         context = packing.attention(query, key, value, self.num_heads, self.scale, further)
         result: Tensor = self.output(self.context_tap(context))
         return result
+
+    def rotary_tables(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosine and sine of this layer's rotary positions, [len(positions), pairs] each."""
+        assert self.rotary is not None
+        return rotary_tables(self.rotary_base, self.rotary_size, positions, self.rotary.double_precision)
 
     def relative_tables(self) -> tuple[Tensor | None, Tensor | None]:
         """Keys and queries of the relative positions, [rows, hidden] each, as far as there are any."""
@@ -229,13 +240,14 @@ class Layer(nn.Module):
 
 
 class TaskHead(nn.Module):
-    """Pooling, transform, norm and classifier, as far as `config.head` has them; the others are None."""
+    """Pooling, feed-forward block, transform, norm, classifier: those `config.head` has; others are None."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.config = head = config.head
         width = config.hidden_size
         self.pooled_tap = Tap() if head.pooling else None
+        self.ffn = FeedForward(config) if head.feed_forward else None
         self.transform: nn.Linear | None = None
         self.norm: nn.LayerNorm | None = None
         if head.transform_activation is not None:
@@ -256,6 +268,8 @@ class TaskHead(nn.Module):
         """[tokens, hidden] -> [sequences or tokens, hidden, transform_size or labels]."""
         if self.pooled_tap is not None:
             x = self.pooled_tap(packing.pool(x, self.config.pooling))
+        if self.ffn is not None:
+            x = self.ffn(x, packing)
         if self.transform is not None:
             x = self.activation_tap(self.activation(self.pre_activation_tap(self.transform(x))))
         if self.norm is not None:

@@ -58,6 +58,8 @@ class Packing:
         """One row of every sequence's: [tokens, width] -> [sequences, width]. None is no pooling: x."""
         if pooling == "first":
             return x[self.first_rows]
+        if pooling == "last":
+            return x[self.first_rows + self._length_column[:, 0] - 1]
         if pooling == "mean":
             sums = x.new_zeros(len(self.lengths), x.shape[1]).index_add(0, self._sequence_of_row, x)
             return sums / self._length_column

@@ -243,9 +243,11 @@ class _Exporter:
         self.quantize(graph.op("Add", low, slope), node.outputs[0])
 
     def pool(self, node: Node) -> None:
-        graph, source = self.graph, self.values[node.inputs[0]].name
-        if node.attributes["kind"] == "first":
+        graph, source, kind = self.graph, self.values[node.inputs[0]].name, node.attributes["kind"]
+        if kind == "first":
             value = graph.op("Gather", source, np.array(0, np.int64), axis=1)
+        elif kind != "mean":
+            raise ModelError(f"{node.name}: pooling {kind!r} has no ONNX form; pyqrt runs it, export cannot")
         else:
             kept = graph.op("Unsqueeze", self.kept, axes(2))
             total = graph.op("ReduceSum", graph.op("Mul", source, kept), axes(1), keepdims=0)

@@ -59,8 +59,14 @@ def save_checkpoint(encoder: Encoder, source: Checkpoint, directory: Path) -> No
         # The pooler is part of transformers' encoders; what else a head has stands beside them.
         inside = not name.startswith("head.") or theirs.startswith("pooler.")
         prefix = first if has_head and inside else ""
-        parts[prefix + theirs][sources[name].part] = parameter.detach()
-    tensors = {name: torch.cat([part for _, part in sorted(of.items())]) for name, of in parts.items()}
+        source_of = sources[name]
+        parts[prefix + theirs][source_of.part] = parameter.detach().reshape(
+            source_of.groups, -1, *parameter.shape[1:]
+        )
+    tensors = {
+        name: torch.cat([part for _, part in sorted(of.items())], dim=1).flatten(0, 1).contiguous()
+        for name, of in parts.items()
+    }
     save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
 
     if source.tokenizer_json is not None:

@@ -76,7 +76,7 @@ def test_embedding(target: Target, tables: int, width: int) -> None:
     same(target.read(output), ops.embedding(rows, shift=9, variant="reference"))
 
 
-@pytest.mark.parametrize("kind", ["first", "mean"])
+@pytest.mark.parametrize("kind", ["first", "last", "mean", "max"])
 @pytest.mark.parametrize("width", [1, 127, 130])
 def test_pool(target: Target, kind: str, width: int) -> None:
     lengths = [3, 0, 1, 70, 2]

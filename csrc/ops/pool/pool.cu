@@ -16,8 +16,16 @@ PYQRT_GLOBAL void pool_kernel(PoolArgs args) {
   const int32_t tokens = args.offsets[sequence + 1] - first;
   const int16_t* input = args.input + first * args.input_stride + column;
   int32_t value = 0;
-  if (args.kind == PoolKind::kFirst) {
-    if (tokens > 0) value = *input;
+  if (tokens > 0 && args.kind == PoolKind::kFirst) {
+    value = *input;
+  } else if (tokens > 0 && args.kind == PoolKind::kLast) {
+    value = input[(tokens - 1) * args.input_stride];
+  } else if (tokens > 0 && args.kind == PoolKind::kMax) {
+    value = *input;
+    for (int i = 1; i < tokens; ++i) {
+      const int16_t x = input[i * args.input_stride];
+      value = x > value ? x : value;
+    }
   } else if (tokens > 0) {
     int32_t sum = 0;
     for (int i = 0; i < tokens; ++i) sum += input[i * args.input_stride];

@@ -154,7 +154,8 @@ def load_weights(encoder: Encoder, tensors: dict[str, Tensor], family: Family, s
         elif tensor.dtype not in _DTYPES:
             problems.append(f"{by_name[found]} is {tensor.dtype}, expected one of {_DTYPES}")
         else:
-            part = tensor[shape[0] * entry.part : shape[0] * (entry.part + 1)]
+            split = tensor.reshape(entry.groups, entry.parts, -1, *shape[1:])
+            part = split[:, entry.part].flatten(0, 1)
             state[parameter] = part.to(torch.float32, copy=True)
             if not state[parameter].isfinite().all():
                 problems.append(f"{by_name[found]} holds infinities or NaNs")
