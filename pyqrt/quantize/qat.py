@@ -71,17 +71,27 @@ class QuantizedEncoder(nn.Module):
     encoder: float32 on the CPU; its parameters are trained in place. scales: where training begins, as
     calibration chose them. threads: of the integer program. Learned beside the weights, as logarithms:
     one factor for the step of every int8 grid, and for every output channel of every linear layer the
-    share of its largest weight that int8 covers, at most 1. Raises ModelError for disentangled attention
-    and for gated feed-forward networks.
+    share of its largest weight that int8 covers, at most 1. Raises ModelError for what it does not
+    cover, disentangled attention and gated feed-forward networks among it.
     """
 
     def __init__(self, encoder: Encoder, scales: Scales, *, threads: int = 1) -> None:
         super().__init__()
         config = encoder.config
-        if isinstance(config.relative, Disentangled) or config.gated:
+        uncovered = {
+            "disentangled attention": isinstance(config.relative, Disentangled),
+            "gated feed-forward networks": config.gated,
+            "rotary positions": config.rotary is not None,
+            "bottlenecks": config.bottleneck is not None,
+            "several feed-forward blocks": config.ffn_blocks > 1,
+            "projected words": config.word_reach is not None,
+            "norms that do not normalise": not config.normalize,
+            "feed-forward blocks in the head": config.head.feed_forward,
+        }
+        if found := [name for name, there in uncovered.items() if there]:
             raise ModelError(
-                f"{config.family}: quantization-aware training does not cover disentangled attention and "
-                "gated feed-forward networks; train the float checkpoint and quantize it"
+                f"{config.family}: quantization-aware training does not cover {', '.join(found)}; train the "
+                "float checkpoint and quantize it"
             )
         self.encoder = encoder
         self.threads = threads

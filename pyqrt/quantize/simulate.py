@@ -67,7 +67,7 @@ def sources(encoder: Encoder) -> dict[nn.Linear, str]:
         found[head.transform] = "head.pooled"
     before = "head.activation"
     if head.ffn is not None:
-        found[head.ffn.up] = f"layers.{encoder.config.layer_order[-1]}.ffn.output"
+        found[head.ffn.up] = encoder.stream_tap(encoder.config.layer_order[-1])
         found[head.ffn.down] = "head.ffn.activation"
         before = "head.ffn.output"
     if head.classifier is not None:

@@ -42,8 +42,8 @@ def layernorm_case(width: int, rows: int = 6) -> dict[str, Any]:
 @pytest.mark.parametrize("width", [*WIDTHS, 16384])
 def test_layernorm(target: Target, width: int) -> None:
     case = layernorm_case(width)
-    for epsilon in (0, 12345, 2**56):
-        case["epsilon"] = epsilon
+    for epsilon, normalize in ((0, True), (12345, True), (2**56, True), (0, False)):
+        case |= {"epsilon": epsilon, "normalize": normalize}
         same(calls.layernorm(target, case), ops.layernorm(**case, variant="reference"))
 
 

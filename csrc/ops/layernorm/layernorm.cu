@@ -42,7 +42,8 @@ PYQRT_GLOBAL void layernorm_kernel(RowArguments<LayerNormArgs> arguments) {
     }
     sum = reduce_sum<kWarp>(sum);
     squares = reduce_sum<kWarp>(squares);
-    const LayerNormRow normal = layernorm_row(args.n, args.epsilon, sum, squares);
+    const LayerNormRow normal =
+        args.normalize ? layernorm_row(args.n, args.epsilon, sum, squares) : kLayerNormIdentity;
     for (int64_t column = 8 * lane; column < args.n; column += kStep) {
       const int count = columns_there(args.n, column);
       load_eight(q, input + column, count);

@@ -10,8 +10,8 @@
 
 namespace pyqrt {
 
-// Copies the first or the last row, takes the largest of each column, or writes zeros for an empty sequence.
-// False: there is a mean to take.
+// Copies the first or the last row, takes the largest of each column, or writes zeros for an empty
+// sequence. False: there is a mean to take.
 static inline bool pool_without_mean(const PoolArgs& args, int64_t sequence) {
   const int64_t tokens = args.offsets[sequence + 1] - args.offsets[sequence];
   if (tokens != 0 && args.kind == PoolKind::kMean) return false;
