@@ -43,11 +43,6 @@ def configure(hf: Mapping[str, Any], task: str | None) -> EncoderConfig:
             f"layer_norm_eps is {config.layer_norm_eps}; implemented with layer norms is {_EPSILON}"
         )
     head = config.head
-    if head.task == "masked_lm":
-        raise ModelError(
-            f"the task is masked_lm: {MODEL_TYPE}'s decoder, the word embeddings and a second matrix side by "
-            "side, is not implemented"
-        )
     if head.pooling == "first" and not options.get("classifier_activation", True):
         head = replace(head, transform_activation=None)
     size, trigram = options.get("embedding_size", 128), options.get("trigram_input", True)
@@ -80,6 +75,9 @@ def parameters(config: EncoderConfig) -> dict[str, Source]:
     """Encoder parameter -> checkpoint tensor, without PREFIX."""
     modules = bert.encoder_modules(config) | bert.head_modules(config)
     modules["embeddings.word_projection"] = "embeddings.embedding_transformation"
+    if config.head.task == "masked_lm":  # the decoder has columns that the word embeddings lack
+        decoder = modules["head.classifier.weight"]
+        modules["head.classifier.weight"] = replace(decoder, further="cls.predictions.dense.weight")
     for index in range(config.num_hidden_layers):
         ours, theirs = f"layers.{index}", f"encoder.layer.{index}"
         for name, place in (("narrow", "input"), ("narrow_matched", "attention")):
@@ -97,7 +95,7 @@ def parameters(config: EncoderConfig) -> dict[str, Source]:
 
 
 def tiny() -> list[dict[str, Any]]:
-    """Every task but one; each option otherwise; odd sizes."""
+    """Every task; each option otherwise; odd sizes."""
     mobile = partial(tiny_config, MODEL_TYPE, _CLASS_PREFIX, embedding_size=12, intra_bottleneck_size=16)
     odd: dict[str, Any] = {"hidden_size": 39, "num_attention_heads": 3, "intra_bottleneck_size": 21}
     plain: dict[str, Any] = {"use_bottleneck": False, "trigram_input": False, "embedding_size": 32}
@@ -108,6 +106,8 @@ def tiny() -> list[dict[str, Any]]:
         mobile("ForSequenceClassification", **labels("no", "maybe", "yes"), use_bottleneck_attention=True),
         mobile("ForTokenClassification", **labels("O", "B", "I"), **plain, num_feedforward_networks=2),
         mobile("ForQuestionAnswering", **odd, trigram_input=False),
+        mobile("ForMaskedLM", num_hidden_layers=1),
+        mobile("ForMaskedLM", **odd, tie_word_embeddings=False, num_hidden_layers=1),
         mobile("ForMultipleChoice", **normal, classifier_activation=False, num_hidden_layers=1),
         mobile("ForNextSentencePrediction", num_hidden_layers=1),
     ]

@@ -20,13 +20,15 @@ class Source:
 
     names: of the tensor (or module), alternatives in order of preference. part, parts: it is only this
     one of so many equal parts along the first axis. groups: the first axis is so many groups, as one for
-    each head, and every group has the parts.
+    each head, and every group has the parts. further: a second tensor, which transposed has the matrix's
+    further columns; empty: there are none.
     """
 
     names: tuple[str, ...]
     part: int = 0
     parts: int = 1
     groups: int = 1
+    further: str = ""
 
 
 _TASK_OF_SUFFIX: dict[str, Task] = {
