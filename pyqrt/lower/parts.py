@@ -12,7 +12,14 @@ from torch import nn
 from pyqrt.grids import GELU_SCALE, MAX_S16, Grid, Scales, Vector
 from pyqrt.lower.builder import ProgramBuilder, Tensor
 from pyqrt.lower.fixed_point import LoweringError, gain_and_bias, multiplier_and_shift, round_half_up
-from pyqrt.lower.linear import IntegerInput, gelu_s8, gelu_s16, requantize_s16, residual_s16
+from pyqrt.lower.linear import (
+    IntegerInput,
+    gelu_s8,
+    gelu_s16,
+    requantize_s8,
+    requantize_s16,
+    residual_s16,
+)
 from pyqrt.nn.activations import activation, is_gelu
 from pyqrt.nn.layers import Affine, Narrow
 
@@ -98,9 +105,21 @@ class Parts:
 
     def narrowed(self, name: str, narrow: Narrow, stream: Stream, *, wide: bool = True) -> Stream:
         """The stream in a bottleneck: linear layer and norm. wide: int16 too, for a residual."""
-        projected = self.linear(f"{name}.linear", narrow.linear, stream.source)
+        output, source, grid = f"{name}.output", stream.source, self.scales.grids.get(f"{name}.output")
+        if isinstance(narrow.norm, Affine) and not (wide and grid):  # one form: gain and bias in the weights
+            gain, beta = to_numpy(narrow.norm.weight), to_numpy(narrow.norm.bias)
+            weight, bias = parameters_of(narrow.linear)
+            weight, bias = weight * gain[:, None], bias * gain + beta
+            scale = self.scales.wide[output]
+            if grid is None:
+                buffer = requantize_s16(self.builder, output, source, weight, bias, scale)
+                self._made(output, buffer, scale)
+                return Stream(buffer, scale)
+            buffer = requantize_s8(self.builder, output, source, weight, bias, grid)
+            return Stream(-1, scale, self._made(output, buffer, grid))
+        projected = self.linear(f"{name}.linear", narrow.linear, source)
         assert isinstance(projected.grid, float)
-        return self.norm(f"{name}.output", narrow.norm, Stream(projected.buffer, projected.grid), wide=wide)
+        return self.norm(output, narrow.norm, Stream(projected.buffer, projected.grid), wide=wide)
 
     def linear(self, name: str, linear: nn.Linear, source: IntegerInput) -> IntegerInput:
         """``linear(x)`` as int16."""

@@ -25,7 +25,7 @@ from torch.utils.dlpack import from_dlpack
 from pyqrt.errors import ModelError
 from pyqrt.grids import MAX_S8, MAX_S16, Grid, Scales
 from pyqrt.lower import Lowered, Tapped, lower_with_taps
-from pyqrt.nn import Disentangled, Encoder
+from pyqrt.nn import Disentangled, Encoder, EncoderConfig
 from pyqrt.runtime.tasks import Integers
 from pyqrt.runtime.trace import trace
 
@@ -65,6 +65,21 @@ def on_grid(
     return (rounded - zero_point) * scale + shift
 
 
+def not_covered(config: EncoderConfig) -> list[str]:
+    """What of an encoder quantization-aware training does not cover, in words."""
+    parts = {
+        "disentangled attention": isinstance(config.relative, Disentangled),
+        "gated feed-forward networks": config.gated,
+        "rotary positions": config.rotary is not None,
+        "bottlenecks": config.bottleneck is not None,
+        "several feed-forward blocks": config.ffn_blocks > 1,
+        "projected words": config.word_reach is not None,
+        "norms that do not normalise": not config.normalize,
+        "feed-forward blocks in the head": config.head.feed_forward,
+    }
+    return [name for name, there in parts.items() if there]
+
+
 class QuantizedEncoder(nn.Module):
     """An encoder that computes the integers of its own model file, and can be trained.
 
@@ -78,17 +93,7 @@ class QuantizedEncoder(nn.Module):
     def __init__(self, encoder: Encoder, scales: Scales, *, threads: int = 1) -> None:
         super().__init__()
         config = encoder.config
-        uncovered = {
-            "disentangled attention": isinstance(config.relative, Disentangled),
-            "gated feed-forward networks": config.gated,
-            "rotary positions": config.rotary is not None,
-            "bottlenecks": config.bottleneck is not None,
-            "several feed-forward blocks": config.ffn_blocks > 1,
-            "projected words": config.word_reach is not None,
-            "norms that do not normalise": not config.normalize,
-            "feed-forward blocks in the head": config.head.feed_forward,
-        }
-        if found := [name for name, there in uncovered.items() if there]:
+        if found := not_covered(config):
             raise ModelError(
                 f"{config.family}: quantization-aware training does not cover {', '.join(found)}; train the "
                 "float checkpoint and quantize it"

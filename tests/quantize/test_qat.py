@@ -15,10 +15,10 @@ from pyqrt.errors import ModelError
 from pyqrt.grids import Grid, Scales
 from pyqrt.lower import lower, lower_with_taps
 from pyqrt.models import families
-from pyqrt.nn import Disentangled, Encoder
+from pyqrt.nn import Encoder
 from pyqrt.nn.tap import record
 from pyqrt.quantize.choose import choose_scales
-from pyqrt.quantize.qat import QuantizedEncoder, on_grid
+from pyqrt.quantize.qat import QuantizedEncoder, not_covered, on_grid
 from pyqrt.quantize.recipe import read_recipe
 from pyqrt.quantize.statistics import channel_statistics
 from pyqrt.quantize.texts import Encoded, pack, pack_one
@@ -31,8 +31,7 @@ ALL = tiny_configurations()
 
 
 def covered(name: str, number: int) -> bool:
-    config = tiny_encoder(name, number).config
-    return not (isinstance(config.relative, Disentangled) or config.gated)
+    return not not_covered(tiny_encoder(name, number).config)
 
 
 CONFIGURATIONS = [c for c in ALL if covered(*c)]
