@@ -43,8 +43,10 @@ _DEFAULTS: dict[str, Any] = {
 _ONLY = {"conv_kernel_size": (0, "the convolution layer is not implemented")}
 
 
-def configure(hf: Mapping[str, Any], task: str | None) -> EncoderConfig:
-    """config.json as an EncoderConfig."""
+def configure(
+    hf: Mapping[str, Any], task: str | None, class_prefix: str = "DebertaV2", family: str = MODEL_TYPE
+) -> EncoderConfig:
+    """config.json as an EncoderConfig. The last two are of version 1."""
     refuse_unsupported(hf, _ONLY)
     types = hf.get("type_vocab_size", 0)
     options = {**_DEFAULTS, **hf, "type_vocab_size": types or 1}
@@ -58,7 +60,7 @@ def configure(hf: Mapping[str, Any], task: str | None) -> EncoderConfig:
             raise ModelError(f"{name} is {options[name]!r}; implemented is {implemented}")
     head = head_of(
         options,
-        task_of(options, "DebertaV2", task),
+        task_of(options, class_prefix, task),
         transform_activation=options.get("pooler_hidden_act", "gelu"),
         vocab_size=config.vocab_size,
         masked_lm_activation=config.hidden_act,
@@ -66,7 +68,7 @@ def configure(hf: Mapping[str, Any], task: str | None) -> EncoderConfig:
     positions = config.num_positions if options.get("position_biased_input", True) else 0
     return replace(
         config,
-        family=MODEL_TYPE,
+        family=family,
         type_vocab_size=types,
         num_positions=positions,
         relative=_relative(options, config.max_length),

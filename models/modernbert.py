@@ -13,6 +13,7 @@ from pyqrt.nn.huggingface import (
     head_of,
     labels,
     parameter_sources,
+    refuse_scaled_rotary,
     refuse_unsupported,
     task_of,
     tiny_config,
@@ -59,7 +60,7 @@ def configure(hf: Mapping[str, Any], task: str | None) -> EncoderConfig:
         norm="pre",
         norm_bias=hf.get("norm_bias", False),
         first_norm=False,
-        attention_bias=hf.get("attention_bias", False),
+        attention_biases=("query", "key", "value", "output") if hf.get("attention_bias") else (),
         ffn_bias=hf.get("mlp_bias", False),
         gated=True,
         rotary=Rotary(bases=tuple(_base(hf, kind) for kind in kinds)),
@@ -70,9 +71,7 @@ def configure(hf: Mapping[str, Any], task: str | None) -> EncoderConfig:
 
 def _base(hf: Mapping[str, Any], kind: str) -> float:
     rope = (hf.get("rope_parameters") or {}).get(kind) or {}
-    scaling = hf.get("rope_scaling") or rope
-    if scaling.get("rope_type", "default") != "default":
-        raise ModelError(f"rope_type is {scaling['rope_type']!r}; implemented is 'default'")
+    refuse_scaled_rotary(hf.get("rope_scaling") or rope)
     return float(rope.get("rope_theta", hf.get(*_BASES[kind])))
 
 
@@ -130,11 +129,10 @@ def parameters(config: EncoderConfig) -> dict[str, Source]:
 
 def tiny() -> list[dict[str, Any]]:
     """Every task, windows, biases, both ways to pool."""
+    ids = {f"{token}_token_id": 1 for token in ("pad", "bos", "eos", "cls", "sep")}
 
     def small(head: str, **options: Any) -> dict[str, Any]:
-        tokens = ("pad_token_id", "bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id")
-        own = dict.fromkeys(tokens, 1) | {"local_attention": 8} | options
-        return tiny_config(MODEL_TYPE, "ModernBert", head, **own)
+        return tiny_config(MODEL_TYPE, "ModernBert", head, **{**ids, "local_attention": 8, **options})
 
     odd: dict[str, Any] = {"hidden_size": 42, "num_attention_heads": 3, "intermediate_size": 51}
     biased = dict.fromkeys(("norm_bias", "attention_bias", "mlp_bias", "classifier_bias"), True)

@@ -10,7 +10,7 @@ from typing import Any
 from pyqrt.errors import ModelError
 from pyqrt.models import bert
 from pyqrt.nn.config import EncoderConfig, Rotary
-from pyqrt.nn.huggingface import Source, labels, parameter_sources, tiny_config
+from pyqrt.nn.huggingface import Source, labels, parameter_sources, refuse_scaled_rotary, tiny_config
 
 MODEL_TYPE = "nomic_bert"
 PREFIX = "nomic_bert."
@@ -25,8 +25,7 @@ def configure(hf: Mapping[str, Any], task: str | None) -> EncoderConfig:
     """config.json as an EncoderConfig."""
     config: EncoderConfig = bert.configure({**_DEFAULTS, **hf}, task, _CLASS_PREFIX)
     rope = hf.get("rope_parameters") or {}
-    if rope.get("rope_type", "default") != "default":
-        raise ModelError(f"rope_type is {rope['rope_type']!r}; implemented is 'default'")
+    refuse_scaled_rotary(rope)
     if hf.get("head_dim") not in (None, config.head_dim):
         raise ModelError(f"head_dim is {hf['head_dim']!r}; implemented is {config.head_dim}")
     base = float(rope.get("rope_theta", 1000.0))
@@ -34,7 +33,7 @@ def configure(hf: Mapping[str, Any], task: str | None) -> EncoderConfig:
         config,
         family=MODEL_TYPE,
         num_positions=0,
-        attention_bias=False,
+        attention_biases=(),
         ffn_bias=False,
         gated=True,
         rotary=Rotary(bases=(base,) * config.num_hidden_layers),

@@ -196,6 +196,7 @@ def layernorm(
     gain16: Tensor | None = None,
     bias16: Tensor | None = None,
     shift16: int = 1,
+    normalize: bool = True,
     variant: str | None = None,
 ) -> tuple[Tensor | None, Tensor | None]:
     """As `pyqrt.ops.layernorm`."""
@@ -220,7 +221,9 @@ def layernorm(
         arguments += [None if x is None else _device(x, input) for x in (gains, biases)]
         arguments += [integer(f"shift{suffix}", shift, 1, 30), output]
         outputs.append(output)
-    kernels.layernorm(rows, integer("epsilon", epsilon, 0, 2**56), *arguments, _stream(input))
+    kernels.layernorm(
+        rows, integer("epsilon", epsilon, 0, 2**56), *arguments, _stream(input), bool(normalize)
+    )
     return outputs[0], outputs[1]
 
 
@@ -262,7 +265,7 @@ def pool(input: Tensor, offsets: Tensor, *, kind: str = "mean", variant: str | N
     rows = _within("input", _matrix("input", input, input, torch.int16), _S16)
     ends = sequence_offsets(_host(offsets), rows.shape[0], _LONGEST)
     output = input.new_empty((len(ends) - 1, rows.shape[1]))
-    chosen = kernels.PoolKind[choice("kind", kind, ["mean", "first", "max"])]
+    chosen = kernels.PoolKind[choice("kind", kind, ["mean", "first", "last", "max"])]
     kernels.pool(chosen, rows, _device(ends, input), output, _stream(input))
     return output
 

@@ -51,6 +51,7 @@ __all__ = [
     "layernorm",
     "linear",
     "lookup",
+    "neighbours",
     "normalize",
     "pack_weight",
     "pool",
@@ -94,7 +95,8 @@ def _also_on_gpus(function: _Op) -> _Op:
 def variants(op: str) -> list[str]:
     """Names of the variants of `op` that this CPU runs, best first; "reference" is always last.
 
-    `op` is one of linear, attention, softmax, gelu, layernorm, embedding, pool, normalize, lookup.
+    `op` is one of linear, attention, softmax, gelu, layernorm, embedding, pool, normalize,
+        lookup, rotary, multiply, neighbours.
     """
     kernels = _ops.kernels()
     supported = {isa["name"] for isa in _runtime.isas() if isa["supported"]}
@@ -380,6 +382,7 @@ def layernorm(
     input: Array,
     *,
     epsilon: int = 0,
+    normalize: bool = True,
     gain8: Array | None = None,
     bias8: Array | None = None,
     shift8: int = 1,
@@ -394,7 +397,7 @@ def layernorm(
     n^2 * eps / s^2, in [0, 2^56]. An output is made when its gain int16 [n] in [-32767, 32767] and
     bias int32 [n] within (-2^30, 2^30) are given; with Y = 10 fraction bits (9 from n = 1025 on),
     gain is gamma / output scale * 2^(shift - Y) and bias is (beta / output scale + zero point) *
-    2^shift. Shifts in [1, 30].
+    2^shift. Shifts in [1, 30]. Without `normalize`, gain * input + bias alone, and Y is 0.
     """
     rows = check_range("input", matrix("input", input, np.int16), -_MAX_S16, _MAX_S16)
     n = integer("number of columns of input", rows.shape[1], 1, 16384)
@@ -408,6 +411,7 @@ def layernorm(
     _ops.layernorm(
         input=rows,
         epsilon=integer("epsilon", epsilon, 0, 2**56),
+        normalize=bool(normalize),
         gain8=gains8,
         bias8=biases8,
         shift8=integer("shift8", shift8, 1, 30),
@@ -475,12 +479,30 @@ def pool(input: Array, offsets: Array, *, kind: str = "mean", variant: str | Non
     """One row per sequence at the same scale, int16 [sequences, width] (csrc/ops/pool/pool.h).
 
     input: int16 [tokens, width] in [-32767, 32767]. offsets: int32 [sequences + 1]. kind: "mean" of
-    the tokens, rounded, the "first" token, or the "max" of every column. An empty sequence gives zeros.
+    the tokens, rounded, the "first" or "last" token, or the "max" of every column. An empty sequence gives
+    zeros.
     """
     rows = check_range("input", matrix("input", input, np.int16), -_MAX_S16, _MAX_S16)
     ends = sequence_offsets(offsets, rows.shape[0], _MAX_LENGTH)
     output = np.empty((ends.shape[0] - 1, rows.shape[1]), np.int16)
-    _ops.pool(rows, ends, _ops.PoolKind[choice("kind", kind, ["mean", "first", "max"])], output, variant)
+    _ops.pool(
+        rows, ends, _ops.PoolKind[choice("kind", kind, ["mean", "first", "max", "last"])], output, variant
+    )
+    return like(input, output)
+
+
+def neighbours(input: Array, offsets: Array, *, reach: int = 1, variant: str | None = None) -> Array:
+    """Every row beside those around it in its sequence (csrc/ops/neighbours/neighbours.h).
+
+    input: int16 [tokens, width]. offsets: int32 [sequences + 1]. reach: in [1, 16]. int16 [tokens,
+    (2 reach + 1) width]: the rows `reach` after to `reach` before a token, zeros beyond its sequence. Rows of
+    no sequence are zero.
+    """
+    rows = matrix("input", input, np.int16)
+    ends = sequence_offsets(offsets, rows.shape[0], _MAX_LENGTH)
+    blocks = 2 * integer("reach", reach, 1, 16) + 1
+    output = np.zeros((rows.shape[0], blocks * rows.shape[1]), np.int16)
+    _ops.neighbours(rows, ends, reach, output, variant)
     return like(input, output)
 
 

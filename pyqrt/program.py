@@ -10,8 +10,8 @@ op's contract in `csrc/ops/<op>/<op>.h`:
 ========== ================== ==================== ==================================================
 op         inputs             outputs              attributes; tensors
 ========== ================== ==================== ==================================================
-embedding  (none)             s16 tokens           shift, position_offset; word, word_multiplier,
-                                                   [position, position_multiplier],
+embedding  (none)             s16 tokens           shift, position_offset; at least one table of
+                                                   [word, word_multiplier], [position, position_multiplier],
                                                    [type, type_multiplier]
 linear     s8 or s16          by epilogue          epilogue, in_features, out_features, pre_shift,
            [, residual s16]                        zero_point, [gelu_shift], [polynomial],
@@ -25,10 +25,11 @@ attention  s8 tokens          s8 tokens            num_heads, head_dim, zero_poi
                                                    relative_bias, relative_key, relative_query]
 rotary     s16 tokens         s8 tokens            num_heads, head_dim, pairs, shift; cosine, sine
 multiply   s16, s16           s8 or s16            zero_point; multiplier, shift
-layernorm  s16                s8 and/or s16        epsilon, [shift8], [shift16];
+layernorm  s16                s8 and/or s16        epsilon, [normalize], [shift8], [shift16];
                                                    [gain8, bias8], [gain16, bias16]
 lookup     s16                s16                  table (513 entries)
-pool       s16 tokens         s16 sequences        kind ("first", "mean", "max")
+neighbours s16 tokens         s16 tokens           reach
+pool       s16 tokens         s16 sequences        kind ("first", "last", "mean", "max")
 normalize  s16                s32                  (unit 2^-30)
 ========== ================== ==================== ==================================================
 

@@ -19,6 +19,7 @@
 #include "ops/linear/linear.h"
 #include "ops/lookup/lookup.h"
 #include "ops/multiply/multiply.h"
+#include "ops/neighbours/neighbours.h"
 #include "ops/normalize/normalize.h"
 #include "ops/pool/pool.h"
 #include "ops/rotary/rotary.h"
@@ -205,7 +206,7 @@ LayerNormOutput<Element> layernorm_output(const std::optional<Matrix<Element>>& 
   return {output->data(), output->stride(0), gain->data(), bias->data(), shift};
 }
 
-void layernorm(const Matrix<const int16_t>& input, int64_t epsilon,
+void layernorm(const Matrix<const int16_t>& input, int64_t epsilon, bool normalize,
                const std::optional<Vector<const int16_t>>& gain8,
                const std::optional<Vector<const int32_t>>& bias8, int shift8,
                const std::optional<Matrix<int8_t>>& output8,
@@ -217,6 +218,7 @@ void layernorm(const Matrix<const int16_t>& input, int64_t epsilon,
   args.input = input.data();
   args.input_stride = input.stride(0);
   args.epsilon = epsilon;
+  args.normalize = normalize;
   args.output8 = layernorm_output(output8, gain8, bias8, shift8);
   args.output16 = layernorm_output(output16, gain16, bias16, shift16);
   LayerNormKernel* kernel = choose("layernorm", kLayerNormKernels, variant);
@@ -315,6 +317,21 @@ void multiply(const Matrix<const int16_t>& a, const Matrix<const int16_t>& b,
   kernel(args, Range{0, extent(a, 0)});
 }
 
+void neighbours(const Matrix<const int16_t>& input, const Vector<const int32_t>& offsets,
+                int64_t reach, Matrix<int16_t> output, const Variant& variant) {
+  NeighboursArgs args;
+  args.width = extent(input, 1);
+  args.reach = reach;
+  args.input = input.data();
+  args.input_stride = input.stride(0);
+  args.offsets = offsets.data();
+  args.output = output.data();
+  args.output_stride = output.stride(0);
+  NeighboursKernel* kernel = choose("neighbours", kNeighboursKernels, variant);
+  const nb::gil_scoped_release release;
+  kernel(args, Range{0, extent(offsets, 0) - 1});
+}
+
 void lookup(const Matrix<const int16_t>& input, const Vector<const int16_t>& table,
             Matrix<int16_t> output, const Variant& variant) {
   LookupArgs args;
@@ -400,6 +417,7 @@ nb::dict kernels() {
   ops["lookup"] = names_of(kLookupKernels);
   ops["rotary"] = names_of(kRotaryKernels);
   ops["multiply"] = names_of(kMultiplyKernels);
+  ops["neighbours"] = names_of(kNeighboursKernels);
   return ops;
 }
 
@@ -434,10 +452,10 @@ void register_kernels(nb::module_& module) {
   module.def("gelu", &gelu, array("input"), array("multiplier"), nb::arg("shift"),
              nb::arg("zero_point"), nb::arg("polynomial"), array("output"),
              nb::arg("variant") = nb::none());
-  module.def("layernorm", &layernorm, array("input"), nb::arg("epsilon"), array("gain8").none(),
-             array("bias8").none(), nb::arg("shift8"), array("output8").none(),
-             array("gain16").none(), array("bias16").none(), nb::arg("shift16"),
-             array("output16").none(), nb::arg("variant") = nb::none());
+  module.def("layernorm", &layernorm, array("input"), nb::arg("epsilon"), nb::arg("normalize"),
+             array("gain8").none(), array("bias8").none(), nb::arg("shift8"),
+             array("output8").none(), array("gain16").none(), array("bias16").none(),
+             nb::arg("shift16"), array("output16").none(), nb::arg("variant") = nb::none());
   module.def("embedding", &embedding, array("data"), array("multiplier"), array("index"),
              nb::arg("shift"), array("output"), nb::arg("variant") = nb::none());
   module.def("pool", &pool, array("input"), array("offsets"), nb::arg("kind"), array("output"),
@@ -450,6 +468,8 @@ void register_kernels(nb::module_& module) {
   module.def("multiply", &multiply, array("a"), array("b"), array("multiplier"), array("shift"),
              nb::arg("zero_point"), array("output8").none(), array("output16").none(),
              nb::arg("variant") = nb::none());
+  module.def("neighbours", &neighbours, array("input"), array("offsets"), nb::arg("reach"),
+             array("output"), nb::arg("variant") = nb::none());
   module.def("lookup", &lookup, array("input"), array("table"), array("output"),
              nb::arg("variant") = nb::none());
 }
@@ -489,7 +509,8 @@ NB_MODULE(_ops, module) {
   nb::enum_<PoolKind>(module, "PoolKind", "How pool makes one row of many.")
       .value("first", PoolKind::kFirst)
       .value("mean", PoolKind::kMean)
-      .value("max", PoolKind::kMax);
+      .value("max", PoolKind::kMax)
+      .value("last", PoolKind::kLast);
 
   register_kernels(module);
   register_arithmetic(module);

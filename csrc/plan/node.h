@@ -100,5 +100,6 @@ NodeFactory make_pool;
 NodeFactory make_normalize;
 NodeFactory make_rotary;
 NodeFactory make_multiply;
+NodeFactory make_neighbours;
 
 }  // namespace pyqrt

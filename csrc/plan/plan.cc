@@ -22,9 +22,10 @@ void check_limit(const char* name, int64_t value, int64_t low, int64_t high) {
 
 NodeFactory* find_factory(const NodeSpec& spec) {
   static const std::map<std::string, NodeFactory*> kFactories{
-      {"embedding", make_embedding}, {"linear", make_linear}, {"attention", make_attention},
-      {"layernorm", make_layernorm}, {"lookup", make_lookup}, {"pool", make_pool},
-      {"normalize", make_normalize}, {"rotary", make_rotary}, {"multiply", make_multiply},
+      {"embedding", make_embedding},   {"linear", make_linear}, {"attention", make_attention},
+      {"layernorm", make_layernorm},   {"lookup", make_lookup}, {"pool", make_pool},
+      {"normalize", make_normalize},   {"rotary", make_rotary}, {"multiply", make_multiply},
+      {"neighbours", make_neighbours},
   };
   const auto found = kFactories.find(spec.op);
   if (found != kFactories.end()) return found->second;

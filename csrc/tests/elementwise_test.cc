@@ -120,7 +120,8 @@ void test_pool(int cases) {
       offsets.push_back(offsets.back() + static_cast<int32_t>(random.integer(0, 40)));
     }
     PoolArgs args;
-    args.kind = random.one_of({PoolKind::kFirst, PoolKind::kMean, PoolKind::kMean});
+    args.kind = random.one_of(
+        {PoolKind::kFirst, PoolKind::kLast, PoolKind::kMax, PoolKind::kMean, PoolKind::kMean});
     args.width = random.width();
     const auto input = words(random, offsets.back(), args.width);
     args.input = input.data();

@@ -93,7 +93,7 @@ def _taps(config: EncoderConfig, term: Term) -> list[list[str]]:
         return [f"layers.{index}.{part}" for index in dict.fromkeys(config.layer_order)]
 
     post = config.norm == "post"
-    hidden = of_layers("ffn.output" if post else "ffn.sum")
+    hidden = of_layers("widen.output" if config.bottleneck else "ffn.output" if post else "ffn.sum")
     if term == "cosine":
         return [hidden if post else ["output"]]
     if term == "hidden":

@@ -14,6 +14,8 @@ from pyqrt.nn import Encoder
 
 # What configurations of transformers call the number of layers.
 _LAYER_OPTIONS = ("num_hidden_layers", "n_layers", "num_layers", "n_layer")
+# Those of their options that may have an entry for every layer.
+_LAYER_LISTS = ("attention_window", "layer_types")
 
 
 def shallow_student(
@@ -30,6 +32,9 @@ def shallow_student(
     sources = layer_map(layers, config.num_hidden_layers)
     names = [name for name in _LAYER_OPTIONS if name in configuration] or [_LAYER_OPTIONS[0]]
     changed = {**configuration, **dict.fromkeys(names, layers // max(config.layers_per_group, 1))}
+    for name in _LAYER_LISTS:
+        if isinstance(configuration.get(name), list):
+            changed[name] = configuration[name][:layers]
     described = family(config.family).configure(changed, config.head.task)
     # Options from outside config.json, such as a sentence-transformers pooling, stay as they are.
     # What a layer sees goes by its place in the student, as the family's configuration has it.

@@ -14,7 +14,6 @@ from pyqrt.lower.parts import Parts, parameters_of, to_numpy
 from pyqrt.nn.config import EncoderConfig, RelativeBias
 from pyqrt.nn.layers import Attention
 from pyqrt.nn.relative import rows_of_distances
-from pyqrt.nn.rotary import rotary_tables
 
 # Queries and keys are this much finer before they are turned. 2^7 leaves int16 twice the range of int8: a
 # turn may make the larger of two columns smaller by the square root of two.
@@ -22,21 +21,31 @@ _ROTARY_BITS = 7
 
 
 def lower_attention(
-    parts: Parts, config: EncoderConfig, prefix: str, attention: Attention, source: IntegerInput
+    parts: Parts,
+    config: EncoderConfig,
+    prefix: str,
+    attention: Attention,
+    source: IntegerInput,
+    taken: IntegerInput | None = None,
 ) -> IntegerInput:
-    """Query, key and value projections as one product, then attention: the context."""
+    """Query, key and value projections as one product, then attention: the context.
+
+    taken: what values read, if that is not what queries and keys do.
+    """
     builder, heads, head_dim = parts.builder, config.num_attention_heads, config.head_dim
     grids = [parts.scales.grids[f"{prefix}.{part}"] for part in ("query", "key", "value")]
     context = parts.scales.grids[f"{prefix}.context"]
-    if attention.rotary is None:
-        inputs: tuple[int, ...] = (_projected(parts, prefix, attention, source, grids),)
+    if taken is not None:
+        inputs: tuple[int, ...] = _apart(parts, prefix, attention, source, taken, grids)
+    elif attention.rotary is None:
+        inputs = (_projected(parts, prefix, attention, source, grids),)
     else:
         inputs = _rotated(parts, config, prefix, attention, source, grids)
     query, key, value, out = (grid.scale.reshape(heads, head_dim)[:, 0] for grid in (*grids, context))
     score = query * key * np.log2(np.e) * config.score_scale
     multiplier, exponent = _mantissa_and_exponent(value / out)
     attributes, tensors = _positions(parts, config, prefix, attention, query * key * config.score_scale)
-    output = builder.buffer("s8", "tokens", config.hidden_size)
+    output = builder.buffer("s8", "tokens", config.layer_size)
     builder.node(
         "attention",
         f"{prefix}.context",
@@ -63,11 +72,13 @@ def lower_attention(
 def _projected(
     parts: Parts, prefix: str, attention: Attention, source: IntegerInput, grids: list[Grid]
 ) -> int:
-    """Query, key and value projections as one product, int8."""
-    projections = [parameters_of(linear) for linear in (attention.query, attention.key, attention.value)]
+    """Query, key and, if there are three grids, value projections as one product, int8."""
+    names = ("query", "key", "value")[: len(grids)]
+    linears = (attention.query, attention.key, attention.value)[: len(grids)]
+    projections = [parameters_of(linear) for linear in linears]
     projected = requantize_s8(
         parts.builder,
-        f"{prefix}.query_key_value",
+        f"{prefix}.{'_'.join(names)}",
         source,
         np.concatenate([weight for weight, _ in projections]),
         np.concatenate([bias for _, bias in projections]),
@@ -78,9 +89,24 @@ def _projected(
         ),
     )
     width = len(grids[0].scale)
-    for column, part in enumerate(("query", "key", "value")):
+    for column, part in enumerate(names):
         parts.builder.tap(f"{prefix}.{part}", projected, grids[column], column * width)
     return projected
+
+
+def _apart(
+    parts: Parts,
+    prefix: str,
+    attention: Attention,
+    source: IntegerInput,
+    taken: IntegerInput,
+    grids: list[Grid],
+) -> tuple[int, int]:
+    """Queries and keys as one product, and the values of another input, int8."""
+    projected = _projected(parts, prefix, attention, source, grids[:2])
+    value = requantize_s8(parts.builder, f"{prefix}.value", taken, *parameters_of(attention.value), grids[2])
+    parts.builder.tap(f"{prefix}.value", value, grids[2])
+    return projected, value
 
 
 def _rotated(
@@ -110,9 +136,7 @@ def _rotated(
     )
     cosine, sine = (
         round_half_up(to_numpy(table) * 2.0**14).ravel().astype(np.int16)
-        for table in rotary_tables(
-            attention.rotary_base, attention.rotary_size, torch.arange(config.max_length)
-        )
+        for table in attention.rotary_tables(torch.arange(config.max_length))
     )
     turned_buffer = builder.buffer("s8", "tokens", 2 * config.hidden_size)
     builder.node(

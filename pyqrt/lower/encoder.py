@@ -8,11 +8,13 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from pyqrt.grids import MAX_S8, MAX_S16, Scales
+from pyqrt.grids import MAX_S8, MAX_S16, Scales, Vector
 from pyqrt.lower.attention import lower_attention
 from pyqrt.lower.builder import ProgramBuilder, Tapped, Tensor
+from pyqrt.lower.feed_forward import lower_feed_forward
 from pyqrt.lower.fixed_point import round_half_up, small_multipliers
 from pyqrt.lower.head import lower_head
+from pyqrt.lower.linear import IntegerInput
 from pyqrt.lower.parts import Parts, Stream, to_numpy
 from pyqrt.nn import Encoder
 from pyqrt.nn.config import EncoderConfig
@@ -58,42 +60,27 @@ def lower_with_taps(encoder: Encoder, scales: Scales) -> Lowered:
         stream = _layer(parts, config, f"layers.{place}", layer, stream, last)
     if encoder.norm is not None:
         stream = parts.norm("output", encoder.norm, stream, narrow=False)
-    lower_head(parts, encoder.head, stream)
+    lower_head(parts, config, encoder.head, stream)
     return Lowered(builder.program(), builder.tensors, _by_weights(builder.taps, config.layer_order))
 
 
 def _embeddings(parts: Parts, config: EncoderConfig, embeddings: Embeddings) -> Stream:
-    """Tables and their sum; as configured its norm, its projection."""
-    tables = {"word": to_numpy(embeddings.word.weight)}
+    """Tables and their sum; as configured its norm, the projections."""
+    tables = {"word": to_numpy(embeddings.word.weight) * embeddings.word_scale}
+    others: dict[str, Vector] = {}
     if embeddings.position is not None:
-        tables["position"] = to_numpy(embeddings.position.weight)
+        others["position"] = to_numpy(embeddings.position.weight)
     if embeddings.token_type is not None:
-        tables["type"] = to_numpy(embeddings.token_type.weight)
-    # No sum of rows can exceed the sum of the tables' largest entries: nothing saturates.
-    sum_scale = max(sum(float(np.abs(t).max()) for t in tables.values()), 1e-9) / MAX_S16
-    row_limits = {name: np.abs(table).max(axis=1) for name, table in tables.items()}
-    ratios = np.concatenate(list(row_limits.values())) / MAX_S8 / sum_scale
-    multipliers, shift = small_multipliers(ratios)
-    tensors: dict[str, Tensor] = {}
-    start = 0
-    for name, table in tables.items():
-        multiplier = multipliers[start : start + len(table)]
-        start += len(table)
-        row_scale = np.maximum(multiplier, 1) * 2.0**-shift * sum_scale
-        entries = np.clip(round_half_up(table / row_scale[:, None]), -MAX_S8, MAX_S8)
-        tensors[name] = entries.astype(np.int8)
-        tensors[f"{name}_multiplier"] = multiplier
-    total = parts.builder.buffer("s16", "tokens", config.embedding_size)
-    parts.builder.node(
-        "embedding",
-        "embeddings.sum",
-        (),
-        (total,),
-        {"shift": shift, "position_offset": config.position_offset},
-        tensors,
-    )
-    parts.builder.tap("embeddings.sum", total, sum_scale)
-    stream = Stream(total, sum_scale)
+        others["type"] = to_numpy(embeddings.token_type.weight)
+    name = "embeddings.sum"
+    if embeddings.word_projection is None:
+        stream = _rows(parts, name, {**tables, **others}, config.position_offset)
+        parts.builder.tap(name, stream.buffer, stream.scale)
+    else:
+        words = _rows(parts, "embeddings.word", tables, 0)
+        rest = _rows(parts, "embeddings.rest", others, config.position_offset)
+        source = _beside(parts, words, config.word_reach or 0)
+        stream = parts.residual(name, embeddings.word_projection, source, rest)
     if embeddings.norm is not None:
         # a projection reads the int8 form alone, a pre-norm stream mostly the int16 one
         projected, first = embeddings.projection is not None, config.norm == "pre"
@@ -106,29 +93,65 @@ def _embeddings(parts: Parts, config: EncoderConfig, embeddings: Embeddings) -> 
     return stream
 
 
+def _rows(parts: Parts, name: str, tables: dict[str, Vector], position_offset: int) -> Stream:
+    """The sum of a row of each table."""
+    # No sum of rows can exceed the sum of the tables' largest entries: nothing saturates.
+    sum_scale = max(sum(float(np.abs(t).max()) for t in tables.values()), 1e-9) / MAX_S16
+    row_limits = {role: np.abs(table).max(axis=1) for role, table in tables.items()}
+    ratios = np.concatenate(list(row_limits.values())) / MAX_S8 / sum_scale
+    multipliers, shift = small_multipliers(ratios)
+    tensors: dict[str, Tensor] = {}
+    start = 0
+    for role, table in tables.items():
+        multiplier = multipliers[start : start + len(table)]
+        start += len(table)
+        row_scale = np.maximum(multiplier, 1) * 2.0**-shift * sum_scale
+        entries = np.clip(round_half_up(table / row_scale[:, None]), -MAX_S8, MAX_S8)
+        tensors[role] = entries.astype(np.int8)
+        tensors[f"{role}_multiplier"] = multiplier
+    total = parts.builder.buffer("s16", "tokens", next(iter(tables.values())).shape[1])
+    parts.builder.node(
+        "embedding", name, (), (total,), {"shift": shift, "position_offset": position_offset}, tensors
+    )
+    return Stream(total, sum_scale)
+
+
+def _beside(parts: Parts, rows: Stream, reach: int) -> IntegerInput:
+    """Every token's row beside those around it."""
+    buffer = rows.buffer
+    if reach:
+        width = parts.builder.spec(buffer).width * (2 * reach + 1)
+        buffer = parts.builder.buffer("s16", "tokens", width)
+        parts.builder.node("neighbours", "embeddings.words", (rows.buffer,), (buffer,), {"reach": reach}, {})
+    parts.builder.tap("embeddings.words", buffer, rows.scale)
+    return IntegerInput(buffer, rows.scale)
+
+
 def _layer(
     parts: Parts, config: EncoderConfig, prefix: str, layer: Layer, stream: Stream, last: bool
 ) -> Stream:
-    """Attention and feed-forward network, each with its residual and norm."""
-    attention, ffn, first = layer.attention, layer.ffn, config.norm == "pre"
-    source = stream
-    if first and attention.norm is not None:
-        source = parts.norm(f"{prefix}.attention.input", attention.norm, stream, wide=False)
-    context = lower_attention(parts, config, f"{prefix}.attention", attention, source.source)
+    """Attention and feed-forward blocks, each with its residual and norm; in a bottleneck, if any."""
+    attention, whole, taken = layer.attention, stream, None
+    if layer.narrow is not None:
+        stream = parts.narrowed(f"{prefix}.narrow", layer.narrow, whole)
+    source = stream.source
+    if layer.narrow_matched is not None:
+        matched = parts.narrowed(f"{prefix}.narrow_matched", layer.narrow_matched, whole, wide=False)
+        source, taken = matched.source, whole.source
+    elif attention.norm_first and attention.norm is not None:
+        source = parts.norm(f"{prefix}.attention.input", attention.norm, stream, wide=False).source
+    context = lower_attention(parts, config, f"{prefix}.attention", attention, source, taken)
     stream = parts.residual(f"{prefix}.attention.sum", attention.output, context, stream)
-    assert ffn.norm is not None
-    if first:
-        source = parts.norm(f"{prefix}.ffn.input", ffn.norm, stream, wide=False)
-    else:
+    if not attention.norm_first:
         assert attention.norm is not None
-        source = stream = parts.norm(f"{prefix}.attention.output", attention.norm, stream)
-    names = f"{prefix}.ffn.activation", f"{prefix}.ffn.up"
-    inner = parts.activated(*names, ffn.up, config.hidden_act, source.source)
-    if ffn.gate is not None:
-        gate = parts.linear(f"{prefix}.ffn.gate", ffn.gate, source.source)
-        inner = parts.multiplied(f"{prefix}.ffn.product", inner, gate)
-    stream = parts.residual(f"{prefix}.ffn.sum", ffn.down, inner, stream)
-    return stream if first else parts.norm(f"{prefix}.ffn.output", ffn.norm, stream, narrow=not last)
+        stream = parts.norm(f"{prefix}.attention.output", attention.norm, stream)
+    for name, ffn in layer.feed_forwards():
+        narrow = not last or ffn is not layer.ffn or layer.widen is not None
+        stream = lower_feed_forward(parts, config, f"{prefix}.{name}", ffn, stream, narrow=narrow)
+    if layer.widen is not None:
+        stream = parts.residual(f"{prefix}.widen.sum", layer.widen.output, stream.source, whole)
+        stream = parts.norm(f"{prefix}.widen.output", layer.widen.norm, stream, narrow=not last)
+    return stream
 
 
 def _by_place(scales: Scales, layer_order: Sequence[int]) -> Scales:

@@ -1,17 +1,21 @@
-"""The head: pooling, transform, norm, classifier or normalisation, and the program's output."""
+"""The head: pooling, feed-forward block, transform, norm, classifier; and the program's output."""
 
 from __future__ import annotations
 
+from pyqrt.lower.feed_forward import lower_feed_forward
 from pyqrt.lower.linear import IntegerInput, logits_s32
 from pyqrt.lower.parts import Parts, Stream, parameters_of
+from pyqrt.nn.config import EncoderConfig
 from pyqrt.nn.layers import TaskHead
 
 UNIT_SCALE = 2.0**-30  # csrc/ops/normalize/normalize.h
 
 
-def lower_head(parts: Parts, head: TaskHead, stream: Stream) -> None:
+def lower_head(parts: Parts, encoder: EncoderConfig, head: TaskHead, stream: Stream) -> None:
     """From the last layer's stream to the declared output."""
     builder, config = parts.builder, head.config
+    if head.ffn is not None:
+        stream = lower_feed_forward(parts, encoder, "head.ffn", head.ffn, stream, narrow=False)
     source = IntegerInput(stream.buffer, stream.scale)
     if config.pooling is not None:
         pooled = builder.buffer("s16", "sequences", builder.spec(source.buffer).width)

@@ -12,8 +12,16 @@ from torch import nn
 from pyqrt.grids import GELU_SCALE, MAX_S16, Grid, Scales, Vector
 from pyqrt.lower.builder import ProgramBuilder, Tensor
 from pyqrt.lower.fixed_point import LoweringError, gain_and_bias, multiplier_and_shift, round_half_up
-from pyqrt.lower.linear import IntegerInput, gelu_s8, gelu_s16, requantize_s16, residual_s16
+from pyqrt.lower.linear import (
+    IntegerInput,
+    gelu_s8,
+    gelu_s16,
+    requantize_s8,
+    requantize_s16,
+    residual_s16,
+)
 from pyqrt.nn.activations import activation, is_gelu
+from pyqrt.nn.layers import Affine, Narrow
 
 
 @dataclass(frozen=True)
@@ -59,12 +67,13 @@ class Parts:
         width = spec.width
         gamma = to_numpy(norm.weight)
         beta = np.zeros(width) if norm.bias is None else to_numpy(norm.bias)
-        unit = 2.0 ** (10 if width <= 1024 else 9)
+        normalize = not isinstance(norm, Affine)
+        unit = 2.0 ** (10 if width <= 1024 else 9) if normalize else 1.0 / source.scale
         grid, scale = self.scales.grids.get(name) if narrow else None, self.scales.wide[name]
-        epsilon = int(round_half_up(width**2 * norm.eps / source.scale**2))
+        epsilon = int(round_half_up(width**2 * norm.eps / source.scale**2)) if normalize else 0
         if epsilon > 2**56:
             raise LoweringError(f"{name}: layer_norm_eps {norm.eps} dwarfs the variance it is added to")
-        attributes: dict[str, int | str] = {"epsilon": epsilon}
+        attributes: dict[str, int | str] = {"epsilon": epsilon, **({} if normalize else {"normalize": 0})}
         tensors: dict[str, Tensor] = {}
         outputs: tuple[int, ...] = ()
         int8 = None
@@ -93,6 +102,24 @@ class Parts:
         buffer = residual_s16(self.builder, name, source, *parameters_of(linear), residual, scale)
         self.builder.tap(name, buffer, scale)
         return Stream(buffer, scale)
+
+    def narrowed(self, name: str, narrow: Narrow, stream: Stream, *, wide: bool = True) -> Stream:
+        """The stream in a bottleneck: linear layer and norm. wide: int16 too, for a residual."""
+        output, source, grid = f"{name}.output", stream.source, self.scales.grids.get(f"{name}.output")
+        if isinstance(narrow.norm, Affine) and not (wide and grid):  # one form: gain and bias in the weights
+            gain, beta = to_numpy(narrow.norm.weight), to_numpy(narrow.norm.bias)
+            weight, bias = parameters_of(narrow.linear)
+            weight, bias = weight * gain[:, None], bias * gain + beta
+            scale = self.scales.wide[output]
+            if grid is None:
+                buffer = requantize_s16(self.builder, output, source, weight, bias, scale)
+                self._made(output, buffer, scale)
+                return Stream(buffer, scale)
+            buffer = requantize_s8(self.builder, output, source, weight, bias, grid)
+            return Stream(-1, scale, self._made(output, buffer, grid))
+        projected = self.linear(f"{name}.linear", narrow.linear, source)
+        assert isinstance(projected.grid, float)
+        return self.norm(output, narrow.norm, Stream(projected.buffer, projected.grid), wide=wide)
 
     def linear(self, name: str, linear: nn.Linear, source: IntegerInput) -> IntegerInput:
         """``linear(x)`` as int16."""

@@ -17,7 +17,7 @@ Task = Literal[
     "masked_lm",
     "multiple_choice",
 ]
-Pooling = Literal["mean", "first", "max"]
+Pooling = Literal["mean", "first", "last", "max"]
 Problem = Literal["single_label", "multi_label", "regression"]
 
 TASKS: tuple[Task, ...] = get_args(Task)
@@ -54,8 +54,9 @@ class Head:
     "masked_lm"                a logit for every entry of the vocabulary, from every token
     "multiple_choice"          one logit from the pooled row: the choices of a question are sequences
 
-    pooling: one row per sequence: its mean, its first token, or the largest value of every column; None:
-    the head works on tokens.
+    pooling: one row per sequence: its mean, its first or last token, or the largest value of every
+    column; None: the head works on tokens.
+    feed_forward: a feed-forward block like the layers' comes first.
     transform_activation: a linear layer and this activation follow; None: neither. transform_size: its
     width, 0 meaning hidden_size. transform_bias: has it a bias? transform_norm: a layer norm follows it.
     num_labels: logits per row; 0 for embeddings. labels: their names, in order; none for the vocabulary
@@ -68,6 +69,7 @@ class Head:
     task: Task
     pooling: Pooling | None = None
     normalize: bool = False
+    feed_forward: bool = False
     transform_activation: str | None = None
     transform_size: int = 0
     transform_bias: bool = True
@@ -86,6 +88,10 @@ class Head:
             _require(self.pooling in known, f"pooling is {self.pooling!r}; {self.task} needs one of {known}")
         else:
             _require(self.pooling is None, f"pooling is {self.pooling!r}; {self.task} has none")
+        _require(
+            not self.feed_forward or self.pooling is None,
+            f"feed_forward: implemented where the head works on tokens; pooling is {self.pooling!r}",
+        )
         _require(embedding or not self.normalize, f"normalize: {self.task} has no embedding to normalize")
         _require_count("transform_size", self.transform_size, 0)
         if self.transform_activation is not None:
@@ -159,11 +165,27 @@ class Rotary:
 
     bases: of the frequencies, for each layer. size: columns of a head that are turned; 0: all, their
     number being even. interleaved: neighbouring columns make a pair, not columns half a size apart.
+    double_precision: of the angles, which are in single precision else.
     """
 
     bases: tuple[float, ...]
     size: int = 0
     interleaved: bool = False
+    double_precision: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bottleneck:
+    """Layers narrower than the stream between them (Sun et al. 2020, arXiv 2004.02984).
+
+    A linear layer and a norm take a layer's input to `size` columns. After the last feed-forward block a
+    linear layer takes them back, the layer's input is added, and a norm follows.
+    apart: queries and keys read another narrowing of their own, and values the layer's input; else all
+    three read the first one.
+    """
+
+    size: int
+    apart: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,18 +197,26 @@ class EncoderConfig:
     num_positions: rows of the position table; token i of a sequence reads row position_offset + i;
     0: there is none.
     type_vocab_size: rows of the token type table; 0: there is none.
-    embedding_size: width of the embedding tables. embedding_projection: a linear layer takes it to
-    hidden_size; needed where they differ.
+    word_scale: what word embeddings are multiplied by. embedding_size: width of the embedding tables.
+    embedding_projection: a linear layer takes it to
+    hidden_size; needed where they differ. word_reach: instead, only the word embeddings, those of a token
+    beside those of so many tokens before and after it, are taken to hidden_size, and the other tables are
+    that wide; None: it is not so.
     num_hidden_layers: layers that a token passes. layer_groups: groups of layers_per_group layers that are
     passed again and again, each group equally often, the first until the second begins (Lan et al. 2020,
     arXiv 1909.11942); 0: every layer has weights of its own.
     norm: "post": every residual sum is normalised; "pre": every input of attention and feed-forward
     network is, and the last sum.
+    normalize: norms normalise; if not, those of embeddings and layers are a gain and a bias alone.
     embedding_norm: the embeddings' sum is normalised.
     first_norm: the first input of pre-norm layers is normalised too; if not, it is the embeddings' norm
     that the first attention reads.
-    attention_bias, ffn_bias, norm_bias: have these linear layers and norms a bias?
+    attention_biases: which of the attention's linear layers have a bias; those that project relative keys
+    and queries are like those of keys and queries. ffn_bias, norm_bias: have these linear layers and norms
+    one?
     gated: the activation is multiplied by a second linear layer's output (Shazeer 2020, arXiv 2002.05202).
+    ffn_blocks: feed-forward blocks of a layer, one after the other. bottleneck: None: layers are as wide
+    as the stream.
     relative: relative positions, the same tables for all layers; None: there are none.
     rotary: rotary positions; None: there are none.
     windows: for each layer how far a token sees to both sides, None being everything; empty: everything.
@@ -206,16 +236,21 @@ class EncoderConfig:
     layer_norm_eps: float
     head: Head
     position_offset: int = 0
+    word_scale: float = 1.0
     embedding_projection: bool = False
+    word_reach: int | None = None
     embedding_norm: bool = True
     layer_groups: int = 0
     layers_per_group: int = 1
     norm: Literal["post", "pre"] = "post"
+    normalize: bool = True
     first_norm: bool = True
-    attention_bias: bool = True
+    attention_biases: tuple[str, ...] = ("query", "key", "value", "output")
     ffn_bias: bool = True
     norm_bias: bool = True
     gated: bool = False
+    ffn_blocks: int = 1
+    bottleneck: Bottleneck | None = None
     relative: RelativeBias | Disentangled | None = None
     rotary: Rotary | None = None
     windows: tuple[int | None, ...] = ()
@@ -233,13 +268,28 @@ class EncoderConfig:
             _require_count(name, getattr(self, name), 1)
         for name in ("num_positions", "type_vocab_size", "position_offset"):
             _require_count(name, getattr(self, name), 0)
+        _require_count("ffn_blocks", self.ffn_blocks, 1)
+        if self.bottleneck is not None:
+            _require_count("bottleneck.size", self.bottleneck.size, 1)
+            _require(
+                self.norm == "post" and self.relative is None and self.rotary is None,
+                "bottleneck: implemented for post-norm encoders with positions in the embeddings only",
+            )
         _require(
-            self.hidden_size % self.num_attention_heads == 0,
-            f"hidden_size {self.hidden_size} is not a multiple of "
-            f"num_attention_heads {self.num_attention_heads}",
+            self.layer_size % self.num_attention_heads == 0,
+            f"{'hidden_size' if self.bottleneck is None else 'bottleneck.size'} {self.layer_size} is not a "
+            f"multiple of num_attention_heads {self.num_attention_heads}",
         )
+        if self.word_reach is not None:
+            _require_count("word_reach", self.word_reach, 0)
+            _require(
+                not self.embedding_projection and bool(self.num_positions or self.type_vocab_size),
+                "word_reach: implemented without embedding_projection, beside positions or token types",
+            )
         _require(
-            self.embedding_projection or self.embedding_size == self.hidden_size,
+            self.embedding_projection
+            or self.word_reach is not None
+            or self.embedding_size == self.hidden_size,
             f"embedding_size {self.embedding_size!r} differs from hidden_size {self.hidden_size} and "
             "nothing projects it",
         )
@@ -265,6 +315,10 @@ class EncoderConfig:
             _require_count("relative.span", self.relative.span, 1)
             _require_count("relative.buckets", self.relative.buckets, 0)
         self._check_layers()
+        _require(
+            not self.head.feed_forward or self.norm == "post",
+            "head.feed_forward: implemented in post-norm encoders only",
+        )
         known = ("post", "pre")
         _require(self.norm in known, f"norm is {self.norm!r}; it must be one of {known}")
         _require(
@@ -304,9 +358,14 @@ class EncoderConfig:
         )
 
     @property
+    def layer_size(self) -> int:
+        """Width of what attention and feed-forward blocks give: hidden_size, or the bottleneck's."""
+        return self.hidden_size if self.bottleneck is None else self.bottleneck.size
+
+    @property
     def head_dim(self) -> int:
         """Width of one attention head."""
-        return self.hidden_size // self.num_attention_heads
+        return self.layer_size // self.num_attention_heads
 
     @property
     def score_scale(self) -> float:

@@ -69,9 +69,11 @@ class Encoder(nn.Module):
     def taps(self) -> dict[str, Tap]:
         """Every tap by the name of the activation it sees, in the order they are passed.
 
-        "embeddings." sum, output (normalised) and projected; per set of layer weights
+        "embeddings." words, sum, output (normalised) and projected; per set of layer weights
         "layers.0.attention." query, key, value, context, sum and output, "layers.0.ffn." up, activation, sum
-        and output; of pre-norm encoders input for output, and "output" after the last norm; "head." pooled,
+        and output; of several feed-forward blocks those before the last as "layers.0.ffns.0."; of bottlenecks
+        "layers.0.narrow." and "layers.0.narrow_matched." linear and output, "layers.0.widen." sum and output;
+        of pre-norm encoders input for output, and "output" after the last norm; "head." pooled,
         pre_activation, activation, normalized and output. Those that the configuration has.
         """
         return {
@@ -79,6 +81,12 @@ class Encoder(nn.Module):
             for name, module in self.named_modules()
             if isinstance(module, Tap)
         }
+
+    def stream_tap(self, index: int) -> str:
+        """The tap that sees the output of a set of layer weights; of a pre-norm one before any norm."""
+        if self.config.bottleneck is not None:
+            return f"layers.{index}.widen.output"
+        return f"layers.{index}.ffn.{'output' if self.config.norm == 'post' else 'sum'}"
 
     def readers(self) -> dict[str, list[nn.Linear]]:
         """The linear layers below the head's that read the tensor at a tap, by the tap's name.
@@ -90,6 +98,8 @@ class Encoder(nn.Module):
         def add(tap: str, *linears: nn.Linear) -> None:
             found[tap] += [linear for linear in linears if all(linear is not known for known in found[tap])]
 
+        if self.embeddings.word_projection is not None:
+            add("embeddings.words", self.embeddings.word_projection)
         source = "embeddings.output" if self.embeddings.norm is not None else "embeddings.sum"
         if self.embeddings.projection is not None:
             add(source, self.embeddings.projection)
@@ -97,14 +107,28 @@ class Encoder(nn.Module):
         for index in self.config.layer_order:
             layer, prefix = self.layers[index], f"layers.{index}"
             assert isinstance(layer, Layer)
-            attention, ffn, first = layer.attention, layer.ffn, self.config.norm == "pre"
-            source = f"{prefix}.attention.input" if first and attention.norm is not None else source
-            add(source, attention.query, attention.key, attention.value)
+            attention, first = layer.attention, self.config.norm == "pre"
+            for narrow in (layer.narrow, layer.narrow_matched):
+                if narrow is not None:
+                    add(source, narrow.linear)
+            matched = taken = f"{prefix}.attention.input" if first and attention.norm is not None else source
+            if layer.narrow_matched is not None:
+                matched = f"{prefix}.narrow_matched.output"
+            elif layer.narrow is not None:
+                matched = taken = f"{prefix}.narrow.output"
+            add(matched, attention.query, attention.key)
+            add(taken, attention.value)
             add(f"{prefix}.attention.context", attention.output)
-            up = [linear for linear in (ffn.up, ffn.gate) if linear is not None]
-            add(f"{prefix}.ffn.input" if first else f"{prefix}.attention.output", *up)
-            add(f"{prefix}.ffn.{'activation' if ffn.gate is None else 'product'}", ffn.down)
-            source = f"{prefix}.ffn.output"
+            source = f"{prefix}.attention.output"
+            for block, ffn in layer.feed_forwards():
+                name = f"{prefix}.{block}"
+                up = [linear for linear in (ffn.up, ffn.gate) if linear is not None]
+                add(f"{name}.input" if first else source, *up)
+                add(f"{name}.{'activation' if ffn.gate is None else 'product'}", ffn.down)
+                source = f"{name}.output"
+            if layer.widen is not None:
+                add(source, layer.widen.output)
+                source = f"{prefix}.widen.output"
         return dict(found)
 
     def _check(self, ids: Tensor, types: Tensor) -> None:

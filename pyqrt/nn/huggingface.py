@@ -19,12 +19,16 @@ class Source:
     """Where a parameter (or all of a module's) is in a checkpoint.
 
     names: of the tensor (or module), alternatives in order of preference. part, parts: it is only this
-    one of so many equal parts along the first axis.
+    one of so many equal parts along the first axis. groups: the first axis is so many groups, as one for
+    each head, and every group has the parts. further: a second tensor, which transposed has the matrix's
+    further columns; empty: there are none.
     """
 
     names: tuple[str, ...]
     part: int = 0
     parts: int = 1
+    groups: int = 1
+    further: str = ""
 
 
 _TASK_OF_SUFFIX: dict[str, Task] = {
@@ -66,6 +70,12 @@ def refuse_unsupported(hf: Mapping[str, Any], also: Mapping[str, tuple[Any, str]
         value = hf.get(name)
         if value and value != accepted:
             raise ModelError(f"{name} is {value!r}: {reason}")
+
+
+def refuse_scaled_rotary(rope: Mapping[str, Any]) -> None:
+    """Raise ModelError if the object of config.json about rotary positions stretches them."""
+    if (kind := rope.get("rope_type", "default")) != "default":
+        raise ModelError(f"rope_type is {kind!r}; implemented is 'default'")
 
 
 def architecture_of(hf: Mapping[str, Any]) -> str:

@@ -8,31 +8,53 @@ from torch.nn import functional
 
 from pyqrt.nn.activations import activation
 from pyqrt.nn.config import Disentangled, EncoderConfig, RelativeBias
-from pyqrt.nn.packing import Packing
+from pyqrt.nn.packing import Packing, beside
 from pyqrt.nn.relative import Relative, rows_of_distances
 from pyqrt.nn.rotary import rotary_tables, rotate
 from pyqrt.nn.tap import Tap
 
 
-def layer_norm(config: EncoderConfig, width: int) -> nn.LayerNorm:
-    """A layer norm as the configuration has them."""
-    return nn.LayerNorm(width, eps=config.layer_norm_eps, bias=config.norm_bias)
+class Affine(nn.LayerNorm):
+    """A layer norm's gain and bias without the normalisation: [rows, width] -> the same shape."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``x * weight + bias``."""
+        scaled: Tensor = x * self.weight
+        return scaled if self.bias is None else scaled + self.bias
+
+
+def layer_norm(config: EncoderConfig, width: int, normalize: bool = True) -> nn.LayerNorm:
+    """A layer norm as the configuration has them. normalize: where not, its gain and bias alone."""
+    kind = nn.LayerNorm if normalize else Affine
+    return kind(width, eps=config.layer_norm_eps, bias=config.norm_bias)
+
+
+def _like(linear: nn.Linear) -> nn.Linear:
+    """A linear layer of the same shape, with a bias if `linear` has one."""
+    return nn.Linear(linear.in_features, linear.out_features, bias=linear.bias is not None)
 
 
 class Embeddings(nn.Module):
-    """Sum of the word, type and position rows of every token; as configured a norm, a projection."""
+    """Sum of the word, type and position rows of every token; as configured a norm, projections."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        width = config.embedding_size
+        width, reach = config.embedding_size, config.word_reach
+        sum_width = width if reach is None else config.hidden_size
         self.position_offset = config.position_offset
+        self.word_scale = config.word_scale
+        self.word_reach = reach
         self.word = nn.Embedding(config.vocab_size, width)
-        self.position = nn.Embedding(config.num_positions, width) if config.num_positions else None
-        self.token_type = nn.Embedding(config.type_vocab_size, width) if config.type_vocab_size else None
+        self.word_projection: nn.Linear | None = None
+        if reach is not None:
+            self.word_projection = nn.Linear(width * (2 * reach + 1), sum_width)
+            self.words_tap = Tap()
+        self.position = nn.Embedding(config.num_positions, sum_width) if config.num_positions else None
+        self.token_type = nn.Embedding(config.type_vocab_size, sum_width) if config.type_vocab_size else None
         self.sum_tap = Tap()
         self.norm: nn.LayerNorm | None = None
         if config.embedding_norm:
-            self.norm = layer_norm(config, width)
+            self.norm = layer_norm(config, sum_width, config.normalize)
             self.output_tap = Tap()
         self.projection: nn.Linear | None = None
         if config.embedding_projection:
@@ -41,7 +63,9 @@ class Embeddings(nn.Module):
 
     def forward(self, ids: Tensor, positions: Tensor, types: Tensor) -> Tensor:
         """int64 [tokens] each -> float [tokens, hidden]."""
-        x: Tensor = self.word(ids)
+        x: Tensor = self.word(ids) * self.word_scale
+        if self.word_projection is not None and self.word_reach is not None:
+            x = self.word_projection(self.words_tap(beside(x, positions, self.word_reach)))
         if self.token_type is not None:
             x = x + self.token_type(types)
         if self.position is not None:
@@ -67,26 +91,25 @@ class Block(nn.Module):
     def add_norm(self, config: EncoderConfig, wanted: bool = True) -> None:
         """The norm and the taps around it; comes last, so that parameters are in the order of use."""
         self.norm_first = config.norm == "pre"
-        self.norm = layer_norm(config, config.hidden_size) if wanted else None
+        self.norm = layer_norm(config, config.layer_size, config.normalize) if wanted else None
         self.sum_tap = Tap()
         if self.norm_first:
             self.input_tap = Tap()
         else:
             self.output_tap = Tap()
 
-    def inner(self, x: Tensor, packing: Packing) -> Tensor:
-        """The block without residual and norm."""
-        raise NotImplementedError
+    def read(self, x: Tensor) -> Tensor:
+        """What the block's linear layers read of its input, [tokens, hidden] both."""
+        result: Tensor = self.input_tap(self.norm(x)) if self.norm_first and self.norm is not None else x
+        return result
 
-    def forward(self, x: Tensor, packing: Packing) -> Tensor:
-        """[tokens, hidden] -> [tokens, hidden]."""
-        result: Tensor
+    def add(self, inner: Tensor, x: Tensor) -> Tensor:
+        """The residual sum of the block's input `x`, and in a post-norm encoder its norm."""
+        total: Tensor = self.sum_tap(inner + x)
         if self.norm_first:
-            normalized = x if self.norm is None else self.input_tap(self.norm(x))
-            result = self.sum_tap(self.inner(normalized, packing) + x)
-        else:
-            assert self.norm is not None
-            result = self.output_tap(self.norm(self.sum_tap(self.inner(x, packing) + x)))
+            return total
+        assert self.norm is not None
+        result: Tensor = self.output_tap(self.norm(total))
         return result
 
 
@@ -100,7 +123,8 @@ class Attention(Block):
 
     def __init__(self, config: EncoderConfig, index: int, relative: Relative | None) -> None:
         super().__init__()
-        width = config.hidden_size
+        width, bottleneck = config.layer_size, config.bottleneck
+        value_width = config.hidden_size if bottleneck is not None and bottleneck.apart else width
         self.num_heads = config.num_attention_heads
         self.scale = config.score_scale
         self.rotary = config.rotary
@@ -108,10 +132,10 @@ class Attention(Block):
         self.rotary_size = (config.rotary.size or config.head_dim) if config.rotary else 0
         self.window = config.windows[index] if config.windows else None
         object.__setattr__(self, "relative", relative)  # a module of the encoder, not of every layer
-        self.query = nn.Linear(width, width, bias=config.attention_bias)
-        self.key = nn.Linear(width, width, bias=config.attention_bias)
-        self.value = nn.Linear(width, width, bias=config.attention_bias)
-        self.output = nn.Linear(width, width, bias=config.attention_bias)
+        self.query = nn.Linear(width, width, bias="query" in config.attention_biases)
+        self.key = nn.Linear(width, width, bias="key" in config.attention_biases)
+        self.value = nn.Linear(value_width, width, bias="value" in config.attention_biases)
+        self.output = nn.Linear(width, width, bias="output" in config.attention_biases)
         self.query_tap = Tap()
         self.key_tap = Tap()
         self.value_tap = Tap()
@@ -120,25 +144,36 @@ class Attention(Block):
         self.relative_query: nn.Linear | None = None
         if isinstance(config.relative, Disentangled):
             if config.relative.keys:
-                self.relative_key = None if config.relative.shared else nn.Linear(width, width)
+                self.relative_key = None if config.relative.shared else _like(self.key)
                 self.relative_key_tap = Tap()
             if config.relative.queries:
-                self.relative_query = None if config.relative.shared else nn.Linear(width, width)
+                self.relative_query = None if config.relative.shared else _like(self.query)
                 self.relative_query_tap = Tap()
         self.add_norm(config, wanted=config.first_norm or index > 0)
 
-    def inner(self, x: Tensor, packing: Packing) -> Tensor:
-        """Projections, heads, output projection: [tokens, hidden] -> [tokens, hidden]."""
-        query, key = self.query(x), self.key(x)
+    def forward(
+        self, x: Tensor, packing: Packing, matched: Tensor | None = None, taken: Tensor | None = None
+    ) -> Tensor:
+        """[tokens, layer_size] -> [tokens, layer_size].
+
+        matched: what queries and keys read, taken: what values read, if that is not x.
+        """
+        source = self.read(x)
+        matched, taken = (source if other is None else other for other in (matched, taken))
+        query, key = self.query(matched), self.key(matched)
         if self.rotary is not None:
-            tables = rotary_tables(self.rotary_base, self.rotary_size, packing.positions)
+            tables = self.rotary_tables(packing.positions)
             query, key = (rotate(x, self.num_heads, *tables, self.rotary.interleaved) for x in (query, key))
         query, key = self.query_tap(query), self.key_tap(key)
-        value = self.value_tap(self.value(x))
+        value = self.value_tap(self.value(taken))
         further = None if self.relative is None and self.window is None else self.further_scores
         context = packing.attention(query, key, value, self.num_heads, self.scale, further)
-        result: Tensor = self.output(self.context_tap(context))
-        return result
+        return self.add(self.output(self.context_tap(context)), x)
+
+    def rotary_tables(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosine and sine of this layer's rotary positions, [len(positions), pairs] each."""
+        assert self.rotary is not None
+        return rotary_tables(self.rotary_base, self.rotary_size, positions, self.rotary.double_precision)
 
     def relative_tables(self) -> tuple[Tensor | None, Tensor | None]:
         """Keys and queries of the relative positions, [rows, hidden] each, as far as there are any."""
@@ -193,11 +228,11 @@ class FeedForward(Block):
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        inner, bias = config.intermediate_size, config.ffn_bias
-        self.up = nn.Linear(config.hidden_size, inner, bias=bias)
-        self.gate = nn.Linear(config.hidden_size, inner, bias=bias) if config.gated else None
+        width, inner, bias = config.layer_size, config.intermediate_size, config.ffn_bias
+        self.up = nn.Linear(width, inner, bias=bias)
+        self.gate = nn.Linear(width, inner, bias=bias) if config.gated else None
         self.activation = activation(config.hidden_act)
-        self.down = nn.Linear(inner, config.hidden_size, bias=bias)
+        self.down = nn.Linear(inner, width, bias=bias)
         self.up_tap = Tap()
         self.activation_tap = Tap()
         if config.gated:
@@ -205,37 +240,87 @@ class FeedForward(Block):
             self.product_tap = Tap()
         self.add_norm(config)
 
-    def inner(self, x: Tensor, packing: Packing) -> Tensor:
-        """[tokens, hidden] -> [tokens, hidden]."""
-        inner = self.activation_tap(self.activation(self.up_tap(self.up(x))))
+    def forward(self, x: Tensor) -> Tensor:
+        """[tokens, layer_size] -> [tokens, layer_size]."""
+        source = self.read(x)
+        inner = self.activation_tap(self.activation(self.up_tap(self.up(source))))
         if self.gate is not None:
-            inner = self.product_tap(inner * self.gate_tap(self.gate(x)))
-        result: Tensor = self.down(inner)
+            inner = self.product_tap(inner * self.gate_tap(self.gate(source)))
+        return self.add(self.down(inner), x)
+
+
+class Narrow(nn.Module):
+    """A linear layer and a norm from the stream into a bottleneck."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.linear = nn.Linear(config.hidden_size, config.layer_size)
+        self.norm = layer_norm(config, config.layer_size, config.normalize)
+        self.linear_tap = Tap()
+        self.output_tap = Tap()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[tokens, hidden] -> [tokens, layer_size]."""
+        result: Tensor = self.output_tap(self.norm(self.linear_tap(self.linear(x))))
+        return result
+
+
+class Widen(nn.Module):
+    """The linear layer out of a bottleneck, the stream added, the norm."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.output = nn.Linear(config.layer_size, config.hidden_size)
+        self.norm = layer_norm(config, config.hidden_size, config.normalize)
+        self.sum_tap = Tap()
+        self.output_tap = Tap()
+
+    def forward(self, x: Tensor, stream: Tensor) -> Tensor:
+        """[tokens, layer_size] and [tokens, hidden] -> [tokens, hidden]."""
+        result: Tensor = self.output_tap(self.norm(self.sum_tap(self.output(x) + stream)))
         return result
 
 
 class Layer(nn.Module):
-    """Attention, then the feed-forward network."""
+    """Attention, then the feed-forward blocks, the last of which is `ffn`; in a bottleneck, if any."""
 
     def __init__(self, config: EncoderConfig, index: int = 0, relative: Relative | None = None) -> None:
         super().__init__()
+        bottleneck = config.bottleneck
+        self.narrow = Narrow(config) if bottleneck else None
+        self.narrow_matched = Narrow(config) if bottleneck and bottleneck.apart else None
         self.attention = Attention(config, index, relative)
+        self.ffns = nn.ModuleList(FeedForward(config) for _ in range(config.ffn_blocks - 1))
         self.ffn = FeedForward(config)
+        self.widen = Widen(config) if bottleneck else None
 
-    def forward(self, x: Tensor, packing: Packing) -> Tensor:
+    def feed_forwards(self) -> list[tuple[str, FeedForward]]:
+        """The feed-forward blocks in order: name within the layer, block."""
+        first = [(f"ffns.{i}", block) for i, block in enumerate(self.ffns) if isinstance(block, FeedForward)]
+        return [*first, ("ffn", self.ffn)]
+
+    def forward(self, stream: Tensor, packing: Packing) -> Tensor:
         """[tokens, hidden] -> [tokens, hidden]."""
-        output: Tensor = self.ffn(self.attention(x, packing), packing)
-        return output
+        x = stream if self.narrow is None else self.narrow(stream)
+        if self.narrow_matched is None:
+            x = self.attention(x, packing)
+        else:
+            x = self.attention(x, packing, self.narrow_matched(stream), stream)
+        for _, block in self.feed_forwards():
+            x = block(x)
+        result: Tensor = x if self.widen is None else self.widen(x, stream)
+        return result
 
 
 class TaskHead(nn.Module):
-    """Pooling, transform, norm and classifier, as far as `config.head` has them; the others are None."""
+    """Pooling, feed-forward block, transform, norm, classifier: those `config.head` has; others are None."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.config = head = config.head
         width = config.hidden_size
         self.pooled_tap = Tap() if head.pooling else None
+        self.ffn = FeedForward(config) if head.feed_forward else None
         self.transform: nn.Linear | None = None
         self.norm: nn.LayerNorm | None = None
         if head.transform_activation is not None:
@@ -256,6 +341,8 @@ class TaskHead(nn.Module):
         """[tokens, hidden] -> [sequences or tokens, hidden, transform_size or labels]."""
         if self.pooled_tap is not None:
             x = self.pooled_tap(packing.pool(x, self.config.pooling))
+        if self.ffn is not None:
+            x = self.ffn(x)
         if self.transform is not None:
             x = self.activation_tap(self.activation(self.pre_activation_tap(self.transform(x))))
         if self.norm is not None:

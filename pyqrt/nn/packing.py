@@ -14,6 +14,21 @@ from pyqrt.errors import ModelError
 from pyqrt.nn.config import Pooling
 
 
+def beside(x: Tensor, positions: Tensor, reach: int) -> Tensor:
+    """Rows beside those around them in their sequences: [tokens, width] -> [tokens, (2 reach + 1) width].
+
+    positions: int64 [tokens], of every token in its sequence. The last of the rows comes first; what is
+    beyond a sequence is zero.
+    """
+    place, tokens = torch.arange(len(x), device=x.device), len(x)
+    blocks = []
+    for distance in range(reach, -reach - 1, -1):
+        source = (place + distance).clamp(0, tokens - 1)
+        there = positions[source] == positions + distance
+        blocks.append(x[source] * there[:, None])
+    return torch.cat(blocks, dim=1)
+
+
 class Packing:
     """Sequence boundaries of packed tokens, and the operations that need them.
 
@@ -58,6 +73,8 @@ class Packing:
         """One row of every sequence's: [tokens, width] -> [sequences, width]. None is no pooling: x."""
         if pooling == "first":
             return x[self.first_rows]
+        if pooling == "last":
+            return x[self.first_rows + self._length_column[:, 0] - 1]
         if pooling == "mean":
             sums = x.new_zeros(len(self.lengths), x.shape[1]).index_add(0, self._sequence_of_row, x)
             return sums / self._length_column

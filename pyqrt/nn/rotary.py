@@ -6,14 +6,17 @@ import torch
 from torch import Tensor
 
 
-def rotary_tables(base: float, size: int, positions: Tensor) -> tuple[Tensor, Tensor]:
+def rotary_tables(
+    base: float, size: int, positions: Tensor, double_precision: bool = False
+) -> tuple[Tensor, Tensor]:
     """Cosine and sine [len(positions), size / 2] of position * base^(-2 c / size).
 
-    In single precision, as the checkpoints were trained.
+    The angles are in the precision that the checkpoints were trained with, the tables in single precision.
     """
-    exponents = torch.arange(0, size, 2, dtype=torch.float32, device=positions.device) / size
-    angles = positions[:, None].float() * (1.0 / base**exponents)
-    return angles.cos(), angles.sin()
+    dtype = torch.float64 if double_precision else torch.float32
+    exponents = torch.arange(0, size, 2, dtype=dtype, device=positions.device) / size
+    angles = positions[:, None].to(dtype) * (1.0 / base**exponents)
+    return angles.cos().float(), angles.sin().float()
 
 
 def rotate(x: Tensor, num_heads: int, cosine: Tensor, sine: Tensor, interleaved: bool) -> Tensor:

@@ -52,7 +52,8 @@ _KNOWN = {
     | {"relative_bias", "relative_key", "relative_query"},
     "rotary": {"num_heads", "head_dim", "pairs", "shift", "cosine", "sine"},
     "multiply": {"zero_point", "multiplier", "shift"},
-    "layernorm": {"epsilon", "shift8", "shift16", "gain8", "bias8", "gain16", "bias16"},
+    "neighbours": {"reach"},
+    "layernorm": {"epsilon", "normalize", "shift8", "shift16", "gain8", "bias8", "gain16", "bias16"},
     "lookup": {"table"},
     "pool": {"kind"},
     "normalize": set[str](),
@@ -101,6 +102,7 @@ class _Exporter:
             "attention": self.attention,
             "rotary": self.rotary,
             "multiply": self.multiply,
+            "neighbours": self.neighbours,
             "layernorm": self.layernorm,
             "lookup": self.lookup,
             "pool": self.pool,
@@ -210,23 +212,37 @@ class _Exporter:
         value = graph.op("Mul", graph.op("Mul", first, second), graph.constant(scale, "scale"))
         self.quantize(value, node.outputs[0], self.integer(node, "zero_point"))
 
+    def neighbours(self, node: Node) -> None:
+        graph, reach = self.graph, self.integer(node, "reach")
+        kept = graph.op("Unsqueeze", self.kept, axes(2))
+        inside = graph.op("Mul", self.values[node.inputs[0]].name, kept)
+        padded = graph.op("Pad", inside, np.array([0, reach, 0, 0, reach, 0], np.int64))
+        length = graph.op("Shape", self.ids, start=1, end=2)
+        starts = [np.array([start], np.int64) for start in range(2 * reach, -1, -1)]
+        blocks = [
+            graph.op("Slice", padded, start, graph.op("Add", length, start), axes(1)) for start in starts
+        ]
+        self.quantize(graph.op("Concat", *blocks, axis=2), node.outputs[0])
+
     def layernorm(self, node: Node) -> None:
         width = self.program.buffers[node.inputs[0]].width
-        bits = next(bits for most, bits in _LAYER_NORM_BITS if width <= most)
+        normalize = int(node.attributes.get("normalize", 1))
+        bits = next(bits for most, bits in _LAYER_NORM_BITS if width <= most) if normalize else 0
         epsilon = self.integer(node, "epsilon") / width**2
         for number in node.outputs:
             suffix = {"s8": "8", "s16": "16"}[self.program.buffers[number].dtype]
             unit = 2.0 ** -self.integer(node, f"shift{suffix}")
             gain = self.tensor(node, f"gain{suffix}", width) * unit * 2.0**bits
             bias = self.tensor(node, f"bias{suffix}", width) * unit
-            value = self.graph.op(
-                "LayerNormalization",
+            inputs = (
                 self.values[node.inputs[0]].name,
                 self.graph.constant(gain.astype(np.float32), f"gain{suffix}"),
                 self.graph.constant(bias.astype(np.float32), f"bias{suffix}"),
-                axis=-1,
-                epsilon=epsilon,
             )
+            if normalize:
+                value = self.graph.op("LayerNormalization", *inputs, axis=-1, epsilon=epsilon)
+            else:
+                value = self.graph.op("Add", self.graph.op("Mul", *inputs[:2]), inputs[2])
             self.quantize(value, number)
 
     def lookup(self, node: Node) -> None:
@@ -243,9 +259,17 @@ class _Exporter:
         self.quantize(graph.op("Add", low, slope), node.outputs[0])
 
     def pool(self, node: Node) -> None:
-        graph, source = self.graph, self.values[node.inputs[0]].name
-        if node.attributes["kind"] == "first":
+        graph, source, kind = self.graph, self.values[node.inputs[0]].name, node.attributes["kind"]
+        if kind == "first":
             value = graph.op("Gather", source, np.array(0, np.int64), axis=1)
+        elif kind == "last":
+            length = graph.op("ReduceSum", self.kept, axes(1), keepdims=1)
+            last = graph.op("Cast", graph.op("Sub", length, scalar(1.0)), to=onnx.TensorProto.INT64)
+            value = graph.op("GatherND", source, last, batch_dims=1)
+        elif kind == "max":
+            below = graph.op("Mul", graph.op("Transpose", self.absent, perm=[0, 3, 1, 2]), scalar(1e5))
+            lowered = graph.op("Sub", source, graph.op("Squeeze", below, axes(3)))
+            value = graph.op("ReduceMax", lowered, axes(1), keepdims=0)
         else:
             kept = graph.op("Unsqueeze", self.kept, axes(2))
             total = graph.op("ReduceSum", graph.op("Mul", source, kept), axes(1), keepdims=0)

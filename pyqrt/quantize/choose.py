@@ -123,7 +123,7 @@ def _transforms(
         prefix, _, kind = name.rpartition(".")
         if kind == "context":
             values = statistics[f"{prefix}.value"].center
-            zeros = np.zeros(config.hidden_size)
+            zeros = np.zeros(config.layer_size)
             # what is added to every key may change only scores with positions
             placed = isinstance(config.relative, Disentangled) or config.rotary is not None
             key_center = zeros if placed else statistics[f"{prefix}.key"].center

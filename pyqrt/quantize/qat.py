@@ -25,7 +25,7 @@ from torch.utils.dlpack import from_dlpack
 from pyqrt.errors import ModelError
 from pyqrt.grids import MAX_S8, MAX_S16, Grid, Scales
 from pyqrt.lower import Lowered, Tapped, lower_with_taps
-from pyqrt.nn import Disentangled, Encoder
+from pyqrt.nn import Disentangled, Encoder, EncoderConfig
 from pyqrt.runtime.tasks import Integers
 from pyqrt.runtime.trace import trace
 
@@ -65,6 +65,21 @@ def on_grid(
     return (rounded - zero_point) * scale + shift
 
 
+def not_covered(config: EncoderConfig) -> list[str]:
+    """What of an encoder quantization-aware training does not cover, in words."""
+    parts = {
+        "disentangled attention": isinstance(config.relative, Disentangled),
+        "gated feed-forward networks": config.gated,
+        "rotary positions": config.rotary is not None,
+        "bottlenecks": config.bottleneck is not None,
+        "several feed-forward blocks": config.ffn_blocks > 1,
+        "projected words": config.word_reach is not None,
+        "norms that do not normalise": not config.normalize,
+        "feed-forward blocks in the head": config.head.feed_forward,
+    }
+    return [name for name, there in parts.items() if there]
+
+
 class QuantizedEncoder(nn.Module):
     """An encoder that computes the integers of its own model file, and can be trained.
 
@@ -73,7 +88,7 @@ class QuantizedEncoder(nn.Module):
     as for `pyqrt.load`; threads: of device "cpu". Every device computes the same integers. Learned beside
     the weights, as logarithms: one factor for the step of every int8 grid, and for every output channel of
     every linear layer the share of its largest weight that int8 covers, at most 1. Raises ModelError for
-    disentangled attention and for gated feed-forward networks.
+    what it does not cover, disentangled attention and gated feed-forward networks among it.
     """
 
     def __init__(
@@ -81,10 +96,10 @@ class QuantizedEncoder(nn.Module):
     ) -> None:
         super().__init__()
         config = encoder.config
-        if isinstance(config.relative, Disentangled) or config.gated:
+        if found := not_covered(config):
             raise ModelError(
-                f"{config.family}: quantization-aware training does not cover disentangled attention and "
-                "gated feed-forward networks; train the float checkpoint and quantize it"
+                f"{config.family}: quantization-aware training does not cover {', '.join(found)}; train the "
+                "float checkpoint and quantize it"
             )
         self.encoder = encoder
         self.threads = threads

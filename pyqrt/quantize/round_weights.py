@@ -33,6 +33,7 @@ _OUTPUTS = {
     "output": "sum",
     "down": "sum",
     "projection": "projected",
+    "word_projection": "sum",
     "transform": "pre_activation",
     "classifier": "output",
 }

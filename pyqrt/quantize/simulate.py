@@ -65,6 +65,11 @@ def sources(encoder: Encoder) -> dict[nn.Linear, str]:
     head = encoder.head
     if head.transform is not None:
         found[head.transform] = "head.pooled"
+    before = "head.activation"
+    if head.ffn is not None:
+        found[head.ffn.up] = encoder.stream_tap(encoder.config.layer_order[-1])
+        found[head.ffn.down] = "head.ffn.activation"
+        before = "head.ffn.output"
     if head.classifier is not None:
-        found[head.classifier] = "head.normalized" if head.norm is not None else "head.activation"
+        found[head.classifier] = "head.normalized" if head.norm is not None else before
     return found

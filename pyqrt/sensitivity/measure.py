@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from pyqrt.distill.losses import result_distance
+from pyqrt.errors import ModelError
 from pyqrt.grids import Grid, Scales
 from pyqrt.lower import Lowered
 from pyqrt.lower.linear import quantize_linear
@@ -197,7 +198,14 @@ def _weights(quantized: Quantized, scales: Scales, encoder: Encoder) -> dict[str
         module = modules.get(f"embeddings.{name}")
         if isinstance(module, nn.Embedding):
             plain = module.weight.data
+            if encoder.embeddings.word_projection is not None:
+                raise ModelError(
+                    f"{encoder.config.family}: sensitivity does not cover word embeddings that are projected "
+                    "before others are added; quantize the checkpoint with a recipe"
+                )
             table = _table(quantized.lowered, role, len(plain)).to(plain.dtype)
+            if name == "word":
+                table = table / encoder.embeddings.word_scale
             weights[f"embeddings.{name}.weight"] = _Weight(module, plain, table)
     last = [tap for tap in encoder.taps() if not tap.startswith("head.")][-1]
     for linear, source in sources(encoder).items():

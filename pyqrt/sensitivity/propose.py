@@ -56,7 +56,9 @@ def second_planes(encoder: Encoder, name: str, tokens: int) -> int:
     """Multiply-accumulates of the linear layers that read a tensor: so many come on top for 16 bits."""
     readers = [linear for linear, source in sources(encoder).items() if source == name]
     order, index = encoder.config.layer_order, name.split(".")[1]
-    if name.endswith("ffn.output"):  # the next layer reads it, so not the last place's
+    if name.startswith("layers.") and name == encoder.stream_tap(
+        int(index)
+    ):  # the next layer reads it, so not the last place's
         order = order[:-1]
     places = order.count(int(index)) if name.startswith("layers.") else 1
     weights = sum(linear.weight.numel() for linear in encoder.readers().get(name, readers))

@@ -51,16 +51,24 @@ def save_checkpoint(encoder: Encoder, source: Checkpoint, directory: Path) -> No
     body = {sources[n].names[0]: p for n, p in encoder.named_parameters() if not n.startswith("head.")}
     parts: dict[str, dict[int, Tensor]] = defaultdict(dict)
     for name, parameter in encoder.named_parameters():
-        theirs = sources[name].names[0]
+        source_of, value = sources[name], parameter.detach()
+        theirs = source_of.names[0]
+        if source_of.further:
+            width = encoder.config.embedding_size
+            parts[source_of.further][0] = value[:, width:].T[None]
+            value = value[:, :width]
         if name.startswith("head.") and theirs in body:
-            if not torch.equal(parameter, body[theirs]):
+            if not torch.equal(value, body[theirs]):
                 raise ModelError(f"{name} differs from {theirs}, which {hf['model_type']} ties it to")
             continue
         # The pooler is part of transformers' encoders; what else a head has stands beside them.
         inside = not name.startswith("head.") or theirs.startswith("pooler.")
         prefix = first if has_head and inside else ""
-        parts[prefix + theirs][sources[name].part] = parameter.detach()
-    tensors = {name: torch.cat([part for _, part in sorted(of.items())]) for name, of in parts.items()}
+        parts[prefix + theirs][source_of.part] = value.reshape(source_of.groups, -1, *value.shape[1:])
+    tensors = {
+        name: torch.cat([part for _, part in sorted(of.items())], dim=1).flatten(0, 1).contiguous()
+        for name, of in parts.items()
+    }
     save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
 
     if source.tokenizer_json is not None:

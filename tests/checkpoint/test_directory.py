@@ -45,6 +45,7 @@ def test_without_modules_embeddings_are_normalised_means(saved):
         ({"pooling_mode": "cls"}, "first"),
         ({"pooling_mode_max_tokens": True, "pooling_mode_mean_tokens": False}, "max"),
         ({"pooling_mode": "max"}, "max"),
+        ({"pooling_mode_lasttoken": True, "pooling_mode_mean_tokens": False}, "last"),
     ],
 )
 @pytest.mark.parametrize("normalize", [True, False])
@@ -63,13 +64,13 @@ def test_modules(sentences, options, pooling, normalize):
         ({"pooling_mode_weightedmean_tokens": True}, r"pooling mean_tokens \+ weightedmean_tokens;"),
         ({"pooling_mode_cls_token": True}, r"pooling mean_tokens \+ cls_token;"),
         ({"pooling_mode_mean_tokens": False}, r"pooling \(none\);"),
-        ({"pooling_mode": "lasttoken"}, "pooling lasttoken;"),
+        ({"pooling_mode": "weightedmean"}, "pooling weightedmean;"),
     ],
 )
 def test_other_pooling_is_named(sentences, options, message):
     sentences.json("1_Pooling/config.json", options)
     with pytest.raises(
-        ModelError, match=rf"1_Pooling/config\.json: {message} implemented is mean, cls or max"
+        ModelError, match=rf"1_Pooling/config\.json: {message} implemented is mean, cls, lasttoken or max"
     ):
         load_checkpoint(sentences.path)
 

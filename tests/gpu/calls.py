@@ -98,6 +98,7 @@ def layernorm(target: Target, case: dict[str, Any]) -> tuple[Array | None, Array
         case.get("shift16", 1),
         outputs[1],
         target.stream(),
+        case.get("normalize", True),
     )
     first, second = (None if output is None else target.read(output) for output in outputs)
     return first, second

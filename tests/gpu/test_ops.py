@@ -78,7 +78,7 @@ def test_layernorm() -> None:
     rows = random(rng, 32767, np.int16, 33, 300)
     gain, bias = random(rng, 9000, np.int16, 300), random(rng, 9000, np.int32, 300)
     both("layernorm", rows, epsilon=7, gain8=gain, bias8=bias, shift8=14, gain16=gain, bias16=bias, shift16=9)
-    both("layernorm", rows, gain8=gain, bias8=bias, shift8=14)
+    both("layernorm", rows, gain8=gain, bias8=bias, shift8=14, normalize=False)
 
 
 def test_rows() -> None:
@@ -86,7 +86,7 @@ def test_rows() -> None:
     rows = random(rng, 32767, np.int16, 40, 77)
     both("normalize", rows)
     both("lookup", rows, random(rng, 32767, np.int16, 513))
-    for kind in ("mean", "first", "max"):
+    for kind in ("mean", "first", "last", "max"):
         both("pool", rows, np.array([0, 3, 3, 40], np.int32), kind=kind)
     table = random(rng, 127, np.int8, 9, 77), rng.integers(0, 2**15, 9).astype(np.int16)
     index = rng.integers(0, 9, 20).astype(np.int32)

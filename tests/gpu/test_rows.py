@@ -42,8 +42,8 @@ def layernorm_case(width: int, rows: int = 6) -> dict[str, Any]:
 @pytest.mark.parametrize("width", [*WIDTHS, 16384])
 def test_layernorm(target: Target, width: int) -> None:
     case = layernorm_case(width)
-    for epsilon in (0, 12345, 2**56):
-        case["epsilon"] = epsilon
+    for epsilon, normalize in ((0, True), (12345, True), (2**56, True), (0, False)):
+        case |= {"epsilon": epsilon, "normalize": normalize}
         same(calls.layernorm(target, case), ops.layernorm(**case, variant="reference"))
 
 
@@ -76,7 +76,7 @@ def test_embedding(target: Target, tables: int, width: int) -> None:
     same(target.read(output), ops.embedding(rows, shift=9, variant="reference"))
 
 
-@pytest.mark.parametrize("kind", ["first", "mean", "max"])
+@pytest.mark.parametrize("kind", ["first", "last", "mean", "max"])
 @pytest.mark.parametrize("width", [1, 127, 130])
 def test_pool(target: Target, kind: str, width: int) -> None:
     lengths = [3, 0, 1, 70, 2]

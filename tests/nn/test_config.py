@@ -4,6 +4,7 @@ import pytest
 
 from pyqrt.errors import ModelError
 from pyqrt.nn import Disentangled, EncoderConfig, Head, RelativeBias, Rotary
+from pyqrt.nn.config import Bottleneck
 
 EMBEDDING = {"task": "embedding", "pooling": "mean"}
 CLASSES = {
@@ -87,6 +88,13 @@ def test_bad_encoder_field_is_named(field, value):
             {"rotary": Rotary(bases=(1e4,)), "relative": RelativeBias(buckets=4, max_distance=9)},
             "relative positions beside it",
         ),
+        ({"bottleneck": Bottleneck(size=0)}, "bottleneck.size"),
+        ({"bottleneck": Bottleneck(size=7)}, "bottleneck.size 7 is not a multiple"),
+        ({"bottleneck": Bottleneck(size=4), "norm": "pre"}, "bottleneck: implemented for post-norm"),
+        ({"ffn_blocks": 0}, "ffn_blocks"),
+        ({"word_reach": -1}, "word_reach"),
+        ({"word_reach": 1, "embedding_projection": True}, "word_reach: implemented without"),
+        ({"head": Head(**TOKENS, feed_forward=True), "norm": "pre"}, "head.feed_forward"),
         ({"relative": RelativeBias(buckets=2, max_distance=9)}, "relative.buckets"),
         ({"relative": RelativeBias(buckets=32, max_distance=8)}, "relative.max_distance"),
         ({"relative": Disentangled(span=0)}, "relative.span"),

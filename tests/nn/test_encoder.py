@@ -92,6 +92,7 @@ def test_packing_positions_and_pooling():
     assert torch.equal(packing.pool(-x, "max"), -torch.stack([x[s:e].amin(0) for s, e in pairwise(OFFSETS)]))
     assert torch.equal(packing.pool(x, "max"), largest)
     assert torch.equal(packing.pool(x, "first"), x[OFFSETS[:-1]])
+    assert torch.equal(packing.pool(x, "last"), x[[end - 1 for end in OFFSETS[1:]]])
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ OPS = (
     "lookup",
     "rotary",
     "multiply",
+    "neighbours",
 )
 
 Array = NDArray[Any]

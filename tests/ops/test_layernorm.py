@@ -118,6 +118,18 @@ def test_one_output(outputs: str) -> None:
         check_rows(random_s16(rng, 5, n), 3, **keywords)
 
 
+@pytest.mark.parametrize("n", [*WIDTHS, 1025])
+def test_gain_and_bias_alone(n: int) -> None:
+    rng = np.random.default_rng(n)
+    rows = random_s16(rng, 6, n)
+    rows[0], rows[1] = 32767, -32767  # rows without variance are rows like others
+    keywords = affine(rng, n)
+    check_rows(rows, 0, normalize=False, **keywords)
+    check_rows(strided(rows), 77, normalize=False, **keywords)
+    identity = {"gain16": np.full(n, 2, np.int16), "bias16": np.zeros(n, np.int32), "shift16": 1}
+    np.testing.assert_array_equal(ops.layernorm(rows, normalize=False, **identity)[1], rows)
+
+
 def test_no_rows() -> None:
     check_rows(np.zeros((0, 20), np.int16))
 

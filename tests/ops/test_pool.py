@@ -1,4 +1,4 @@
-"""pool: mean, first and max, widths, empty sequences, extremes."""
+"""pool: mean, first, last and max, widths, empty sequences, extremes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ops.harness import WIDTHS, check, packed_offsets, random_s16, strided
 from oracle import pool as oracle
 from pyqrt import ModelError, ops
 
-KINDS = ("mean", "first", "max")
+KINDS = ("mean", "first", "last", "max")
 
 
 def check_rows(input: NDArray[np.int16], offsets: NDArray[np.int32], kind: str) -> None:

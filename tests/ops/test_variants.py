@@ -188,6 +188,7 @@ CALLS: dict[str, tuple[Any, Any]] = {
             "shift": np.full(9, 45, np.int32),
         },
     ),
+    "neighbours": (ops.neighbours, {"input": random_s16(RNG, 5, 9), "offsets": OFFSETS}),
     "lookup": (ops.lookup, {"input": random_s16(RNG, 5, 9), "table": random_s16(RNG, 513)}),
     "pack_weight": (ops.pack_weight, {"weight": random_s8(RNG, 20, 9)}),
     "unpack_weight": (ops.unpack_weight, {"packed": random_s8(RNG, 2, 3, 16, 4), "n": 20, "k": 9}),

@@ -70,6 +70,7 @@ def layernorm(
     input: NDArray[np.int16],
     *,
     epsilon: int = 0,
+    normalize: bool = True,
     gain8: ArrayLike | None = None,
     bias8: ArrayLike | None = None,
     shift8: int = 1,
@@ -78,7 +79,7 @@ def layernorm(
     shift16: int = 1,
 ) -> tuple[NDArray[np.int8] | None, NDArray[np.int16] | None]:
     """The int8 and int16 outputs [rows, n]; None where no gain is given."""
-    y = normalised_rows(input, epsilon)
+    y = normalised_rows(input, epsilon) if normalize else Exact(input)
     out8 = out16 = None
     if gain8 is not None:
         out8 = sat8(affine(y, exact(gain8), exact(bias8), shift8)).to(np.int8)
@@ -106,10 +107,39 @@ def _buckets(n: int, epsilon: int) -> Iterator[tuple[Interval, int]]:
             yield Interval(low, high), high - epsilon
 
 
+def _worst_normalisation(n: int, epsilon: int) -> None:
+    """The ranges up to y.
+
+    |q - mean| <= sqrt((N - epsilon)(n - 1)) / n for every element of a row (Samuelson), so the
+    deviations are bounded together with N, one power of four at a time; k falls as N rises, and
+    each value it takes inside a bucket is taken with the extremes of i.
+    """
+    within("n", n, Interval(1, 16384))
+    within("epsilon", epsilon, Interval(0, 1 << 56))
+    budget("S1", INT16_VALUES * n, 32)
+    budget("S2", Interval(0, MAX_S16**2 * n), 64)
+    budget("n * S2", Interval(0, MAX_S16**2 * n * n), 64)
+    rounded_mean(INT16_VALUES * n, n)
+    budget("N", Interval(epsilon, epsilon + _most_variable(n)), 63, signed=False)
+    for spread, variable in _buckets(n, epsilon):
+        # mu is within 1/2 of the mean; a constant row has no deviation at all.
+        reach = (2 * (math.isqrt(variable * (n - 1)) + 1) + n) // (2 * n) if variable else 0
+        largest = min(2 * MAX_S16, reach)
+        deviation = budget("q - mu", Interval.symmetric(largest), 17)
+        (e, i_high, k_high), (_, i_low, k_low) = (
+            inverse_deviation(spread.low, n),
+            inverse_deviation(spread.high, n),
+        )
+        for k in range(k_low, k_high + 1):
+            i = Interval(i_low if k == k_low else 1 << 13, i_high if k == k_high else (1 << 14) - 1)
+            normalise(deviation, within("i", i, Interval(1 << 13, (1 << 14) - 1)), n, e, k)
+
+
 def worst_case(
     n: int,
     epsilon: int,
     *,
+    normalize: bool = True,
     gain8: ArrayLike | None = None,
     bias8: ArrayLike | None = None,
     shift8: int = 1,
@@ -117,32 +147,10 @@ def worst_case(
     bias16: ArrayLike | None = None,
     shift16: int = 1,
 ) -> Ledger:
-    """The range of every intermediate over all rows.
-
-    |q - mean| <= sqrt((N - epsilon)(n - 1)) / n for every element of a row (Samuelson), so the
-    deviations are bounded together with N, one power of four at a time; k falls as N rises, and
-    each value it takes inside a bucket is taken with the extremes of i.
-    """
+    """The range of every intermediate over all rows."""
     with record() as proven:
-        within("n", n, Interval(1, 16384))
-        within("epsilon", epsilon, Interval(0, 1 << 56))
-        budget("S1", INT16_VALUES * n, 32)
-        budget("S2", Interval(0, MAX_S16**2 * n), 64)
-        budget("n * S2", Interval(0, MAX_S16**2 * n * n), 64)
-        rounded_mean(INT16_VALUES * n, n)
-        budget("N", Interval(epsilon, epsilon + _most_variable(n)), 63, signed=False)
-        for spread, variable in _buckets(n, epsilon):
-            # mu is within 1/2 of the mean; a constant row has no deviation at all.
-            reach = (2 * (math.isqrt(variable * (n - 1)) + 1) + n) // (2 * n) if variable else 0
-            largest = min(2 * MAX_S16, reach)
-            deviation = budget("q - mu", Interval.symmetric(largest), 17)
-            (e, i_high, k_high), (_, i_low, k_low) = (
-                inverse_deviation(spread.low, n),
-                inverse_deviation(spread.high, n),
-            )
-            for k in range(k_low, k_high + 1):
-                i = Interval(i_low if k == k_low else 1 << 13, i_high if k == k_high else (1 << 14) - 1)
-                normalise(deviation, within("i", i, Interval(1 << 13, (1 << 14) - 1)), n, e, k)
+        if normalize:
+            _worst_normalisation(n, epsilon)
         for gain, bias, shift in ((gain8, bias8, shift8), (gain16, bias16, shift16)):
             if gain is not None:
                 pairs: Any = zip(np.ravel(gain), np.ravel(bias), strict=True)  # type: ignore[arg-type]

@@ -19,12 +19,14 @@ def pool(input: NDArray[np.int16], offsets: ArrayLike, *, kind: str = "mean") ->
     for row, (begin, end) in enumerate(pairwise(edges)):
         if end > begin and kind == "first":
             output[row] = input[begin]
+        elif end > begin and kind == "last":
+            output[row] = input[end - 1]
         elif end > begin and kind == "mean":
             total = budget("sum", Exact(input[begin:end]).sum(0), 32)
             output[row] = rounded_mean(total, end - begin).to(np.int16)
         elif end > begin and kind == "max":
             output[row] = input[begin:end].max(axis=0)
-        elif kind not in ("first", "mean", "max"):
+        elif kind not in ("first", "last", "mean", "max"):
             raise ValueError(f"unknown kind {kind!r}")
     return output
 

@@ -12,7 +12,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from oracle import attention, embedding, layernorm, linear, lookup, multiply, normalize, pool, rotary
+from oracle import (
+    attention,
+    embedding,
+    layernorm,
+    linear,
+    lookup,
+    multiply,
+    neighbours,
+    normalize,
+    pool,
+    rotary,
+)
 from oracle.budget import BudgetError, Ledger
 from pyqrt.program import Node, Program
 
@@ -93,7 +104,10 @@ class _Node:
         return str(self.node.attributes.get("polynomial", "minimax"))
 
     def layernorm(self, n: int) -> dict[str, Any]:
-        keywords: dict[str, Any] = {"epsilon": self.integer("epsilon")}
+        keywords: dict[str, Any] = {
+            "epsilon": self.integer("epsilon"),
+            "normalize": self.integer("normalize", 1) == 1,
+        }
         for suffix in ("8", "16"):
             if self.has("gain" + suffix):
                 keywords["gain" + suffix] = self.array("gain" + suffix, n)
@@ -174,6 +188,10 @@ def _lookup(node: _Node, inputs: list[Array], batch: _Batch) -> list[Array]:
     return [lookup.lookup(inputs[0], node.array("table", 513))]
 
 
+def _neighbours(node: _Node, inputs: list[Array], batch: _Batch) -> list[Array]:
+    return [neighbours.neighbours(inputs[0], batch.offsets, reach=node.integer("reach"))]
+
+
 def _pool(node: _Node, inputs: list[Array], batch: _Batch) -> list[Array]:
     return [pool.pool(inputs[0], batch.offsets, kind=str(node.node.attributes["kind"]))]
 
@@ -190,6 +208,7 @@ _RUN: dict[str, Callable[[_Node, list[Array], _Batch], list[Array]]] = {
     "lookup": _lookup,
     "rotary": _rotary,
     "multiply": _multiply,
+    "neighbours": _neighbours,
     "pool": _pool,
     "normalize": _normalize,
 }
@@ -265,6 +284,8 @@ def _prove(spec: Node, program: Program, tensors: Tensors) -> Ledger:
             return rotary.worst_case(node.integer("shift"))
         if spec.op == "multiply":
             return multiply.worst_case()
+        if spec.op == "neighbours":
+            return {}  # copies
         if spec.op == "pool":
             return pool.worst_case(program.limits.max_length)
         if spec.op == "normalize":

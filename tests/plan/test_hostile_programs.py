@@ -49,6 +49,10 @@ def set_limit(key: str, value: Any) -> Change:
     return lambda data, _: data["limits"].__setitem__(key, value)
 
 
+def become_neighbours(reach: int) -> Change:
+    return lambda data, _: node(data, "pool").update(op="neighbours", attributes={"reach": reach})
+
+
 def set_element(op: str, role: str, index: int, value: int) -> Change:
     def change(data: dict[str, Any], tensors: dict[str, np.ndarray]) -> None:
         name = node(data, op)["tensors"][role]
@@ -93,7 +97,12 @@ def test_limits(key: str, value: Any, message: str) -> None:
         (set_attribute("layernorm", "shift8", 31), "'shift8' is 31"),
         (set_attribute("embedding", "shift", 0), "'shift' is 0"),
         (set_attribute("embedding", "position_offset", 40), "tensor 'position' must be at least"),
-        (set_attribute("pool", "kind", "last"), "unknown kind 'last'"),
+        (set_attribute("pool", "kind", "median"), "unknown kind 'median'"),
+        (set_attribute("layernorm", "normalize", 2), "'normalize' is 2"),
+        (lambda data, _: node(data, "embedding")["tensors"].clear(), "there is no table"),
+        (become_neighbours(0), "'reach' is 0"),
+        (become_neighbours(17), "'reach' is 17"),
+        (become_neighbours(1), "the output must be"),
         (set_element("linear", "multiplier", 3, 5), "'multiplier' holds 5 at 3"),
         (set_element("linear", "shift", 0, 63), "'shift' holds 63 at 0"),
         (set_element("linear", "bias", 1, -(2**31)), "'bias' holds -2147483648"),

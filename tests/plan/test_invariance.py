@@ -13,6 +13,7 @@ import pytest
 from pyqrt import _runtime
 from pyqrt.errors import ModelError
 from pyqrt.program import Output, Program
+from pyqrt.quantize.api import quantize_encoder
 from pyqrt.quantize.texts import Encoded
 from tiny_encoders import (
     mixed_lengths,
@@ -57,6 +58,18 @@ def test_order_neighbours_threads_and_variants_change_no_byte(number: int) -> No
             assert outputs(model, program, sequences, threads, parallel) == alone, (isa, threads, parallel)
         shuffled = outputs(model, program, [sequences[i] for i in order], 2)
         assert shuffled == [alone[i] for i in order], isa
+
+
+def test_threads_wait_for_the_rows_that_others_see() -> None:
+    """A token's neighbours may be another thread's rows."""
+    encoder = tiny_encoder("mobilebert")
+    file = quantize_encoder(encoder, random_sequences(encoder, mixed_lengths(encoder, 16)))
+    assert "neighbours" in {node.op for node in file.program.nodes}
+    sequences = random_sequences(encoder, [24, 1, 7, 24, 13] * 12, seed=5)
+    model = _runtime.Model(file.program.to_dict(), file.tensors, "reference")
+    alone = [outputs(model, file.program, [s])[0] for s in sequences]
+    for threads, parallel in product((1, 2, 3, 5), ("rows", "texts")):
+        assert outputs(model, file.program, sequences, threads, parallel) == alone, (threads, parallel)
 
 
 def test_a_batch_of_many_passes_equals_its_sequences() -> None:

@@ -15,10 +15,10 @@ from pyqrt.errors import ModelError
 from pyqrt.grids import Grid, Scales
 from pyqrt.lower import lower, lower_with_taps
 from pyqrt.models import families
-from pyqrt.nn import Disentangled, Encoder
+from pyqrt.nn import Encoder
 from pyqrt.nn.tap import record
 from pyqrt.quantize.choose import choose_scales
-from pyqrt.quantize.qat import QuantizedEncoder, on_grid
+from pyqrt.quantize.qat import QuantizedEncoder, not_covered, on_grid
 from pyqrt.quantize.recipe import read_recipe
 from pyqrt.quantize.statistics import channel_statistics
 from pyqrt.quantize.texts import Encoded, pack, pack_one
@@ -31,8 +31,7 @@ ALL = tiny_configurations()
 
 
 def covered(name: str, number: int) -> bool:
-    config = tiny_encoder(name, number).config
-    return not (isinstance(config.relative, Disentangled) or config.gated)
+    return not not_covered(tiny_encoder(name, number).config)
 
 
 CONFIGURATIONS = [c for c in ALL if covered(*c)]
@@ -253,8 +252,12 @@ def test_a_bad_batch_is_refused(
 
 
 def test_what_is_not_covered_is_refused() -> None:
-    refused = [c for c in ALL if c not in CONFIGURATIONS]
-    assert refused
-    encoder = tiny_encoder(*refused[0])
-    with pytest.raises(ModelError, match="does not cover disentangled attention"):
-        QuantizedEncoder(encoder, calibrated(encoder))
+    seen = set()
+    for name, number in ALL:
+        encoder = tiny_encoder(name, number)
+        if words := not_covered(encoder.config):
+            seen |= set(words)
+            with pytest.raises(ModelError, match=f"^{name}: .* does not cover {', '.join(words)};"):
+                QuantizedEncoder(encoder, Scales({}, {}))
+    assert {"disentangled attention", "rotary positions", "feed-forward blocks in the head"} <= seen
+    assert len(seen) == 8

@@ -27,7 +27,8 @@ def tie(encoder: Encoder) -> None:
     with torch.no_grad():
         for name, parameter in encoder.named_parameters():
             if name.startswith("head.") and sources[name].names[0] in body:
-                parameter.copy_(body[sources[name].names[0]])
+                own = body[sources[name].names[0]]
+                parameter[:, : own.shape[1]] = own
 
 
 def test_a_decoder_that_should_be_tied(tmp_path: Path) -> None:

@@ -59,7 +59,10 @@ struct Statistics {
     constexpr int kLow = 26;
     const int64_t low = warp_sum(static_cast<int32_t>(squares & ((1 << kLow) - 1)));
     const int64_t high = warp_sum(static_cast<int32_t>(squares >> kLow));
-    return layernorm_row(args.n, args.epsilon, warp_sum(sum), (high << kLow) + low);
+    const int64_t total = warp_sum(sum);
+    if (args.normalize) return layernorm_row(args.n, args.epsilon, total, (high << kLow) + low);
+    constexpr LayerNormRow identity = kLayerNormIdentity;
+    return identity;
   }
 };
 

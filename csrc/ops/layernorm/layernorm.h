@@ -12,10 +12,12 @@
 //     if i == 2^14: i = 2^13, k = k + 1
 //     y_j = sat16(rshr((q_j - mu) * i, 15 - Y + e - k))                 Y fraction bits
 //   Y = 10 for n <= 1024, else 9 (|y| can reach sqrt(n - 1))
+//   Without `normalize` y_j = q_j and Y = 0: a gain and a bias alone, which some encoders have in
+//   the place of a norm (Sun et al. 2020, arXiv 2004.02984).
 //   out8_j  = sat8 (rshr(y_j * gain8[j]  + bias8[j],  shift8))
 //   out16_j = sat16(rshr(y_j * gain16[j] + bias16[j], shift16))
-// gain = gamma / scale_out * 2^shift / 2^Y, bias = (beta / scale_out + zero_point) * 2^shift.
-// epsilon = round(n^2 * eps / scale_in^2).
+// gain = gamma / scale_out * 2^shift / 2^Y (without `normalize` times scale_in), bias = (beta /
+// scale_out + zero_point) * 2^shift. epsilon = round(n^2 * eps / scale_in^2).
 //
 // Ranges: q in [-32767, 32767]; n in [1, 16384]; epsilon in [0, 2^56];
 //   gain in [-32767, 32767], |bias| < 2^30, shift in [1, 30], and in every channel
@@ -47,6 +49,7 @@ struct LayerNormArgs {
   const int16_t* input = nullptr;  // [rows, n]
   int64_t input_stride = 0;
   int64_t epsilon = 0;
+  bool normalize = true;
   LayerNormOutput<int8_t> output8;
   LayerNormOutput<int16_t> output16;
 };

@@ -11,7 +11,9 @@ void layernorm_reference(const LayerNormArgs& args, Range rows) {
       sum += input[j];
       sum_of_squares += int32_t{input[j]} * input[j];
     }
-    const LayerNormRow row = layernorm_row(args.n, args.epsilon, sum, sum_of_squares);
+    const LayerNormRow row = args.normalize
+                                 ? layernorm_row(args.n, args.epsilon, sum, sum_of_squares)
+                                 : kLayerNormIdentity;
     layernorm_columns(args, index, row, 0, args.n);
   }
 }

@@ -17,6 +17,9 @@ struct LayerNormRow {
   int shift = 1;        // [-10, 31]; at most 0 only where the variance is far below one unit
 };
 
+// The row for which y_j = q_j, exactly: where nothing is normalized.
+static constexpr LayerNormRow kLayerNormIdentity{0, 1 << 13, 13};
+
 static constexpr LayerNormRow layernorm_row(int64_t n, int64_t epsilon, int64_t sum,
                                             int64_t sum_of_squares) {
   LayerNormRow row;

@@ -17,17 +17,17 @@ PYQRT_GLOBAL void pool_kernel(PoolArgs args) {
   const int32_t tokens = args.offsets[sequence + 1] - first;
   const int16_t* input = args.input + first * args.input_stride + column;
   int32_t value = 0;
-  if (tokens == 0) {
-    value = 0;
-  } else if (args.kind == PoolKind::kFirst) {
+  if (tokens > 0 && args.kind == PoolKind::kFirst) {
     value = *input;
-  } else if (args.kind == PoolKind::kMax) {
+  } else if (tokens > 0 && args.kind == PoolKind::kLast) {
+    value = input[(tokens - 1) * args.input_stride];
+  } else if (tokens > 0 && args.kind == PoolKind::kMax) {
     value = *input;
     for (int i = 1; i < tokens; ++i) {
-      const int32_t other = input[i * args.input_stride];
-      value = other > value ? other : value;
+      const int16_t x = input[i * args.input_stride];
+      value = x > value ? x : value;
     }
-  } else {
+  } else if (tokens > 0) {
     int32_t sum = 0;
     for (int i = 0; i < tokens; ++i) sum += input[i * args.input_stride];
     value = static_cast<int32_t>(fixed::rounded_mean(sum, tokens));

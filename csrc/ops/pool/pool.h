@@ -1,6 +1,6 @@
 // pool: one row per sequence from the rows of its tokens, at the same scale.
 //
-// kFirst: out = row of the first token          kMean: out[c] = rounded_mean(sum_i x[i,c], n)
+// kFirst, kLast: out = row of that token        kMean: out[c] = rounded_mean(sum_i x[i,c], n)
 // kMax: out[c] = max_i x[i,c]
 // An empty sequence gives zeros. |sum| <= 32767 * 65536 < 2^31, n <= 65536.
 // offsets: [sequences + 1]; nothing outside the rows and the width is read or written.
@@ -13,7 +13,7 @@
 
 namespace pyqrt {
 
-enum class PoolKind : uint8_t { kFirst, kMean, kMax };
+enum class PoolKind : uint8_t { kFirst, kMean, kMax, kLast };
 
 struct PoolArgs {
   PoolKind kind = PoolKind::kFirst;

@@ -15,6 +15,8 @@ void pool_reference(const PoolArgs& args, Range sequences) {
         output[c] = 0;
       } else if (args.kind == PoolKind::kFirst) {
         output[c] = input[c];
+      } else if (args.kind == PoolKind::kLast) {
+        output[c] = input[(tokens - 1) * args.input_stride + c];
       } else if (args.kind == PoolKind::kMax) {
         int16_t largest = input[c];
         for (int64_t i = 1; i < tokens; ++i) {

@@ -19,11 +19,12 @@ class Embedding final : public Node {
     args_.shift = static_cast<int>(reader.integer("shift", 1, 30));
     const Limits& limits = reader.limits();
     position_offset_ = static_cast<int32_t>(reader.integer("position_offset", 0, 65536));
-    add_table(reader, "word", limits.vocab_size, Index::kWord);
+    if (reader.has("word")) add_table(reader, "word", limits.vocab_size, Index::kWord);
     if (reader.has("position")) {
       add_table(reader, "position", limits.max_length + position_offset_, Index::kPosition);
     }
     if (reader.has("type")) add_table(reader, "type", limits.type_vocab_size, Index::kType);
+    if (args_.tables == 0) reader.fail("there is no table; known: word, position, type");
     report.variant = kernel_.isa;
     report.widest_bits =
         fixed::bit_length(static_cast<uint64_t>(args_.tables) * fixed::kMaxS8 * fixed::kMaxS16) + 1;

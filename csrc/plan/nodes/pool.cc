@@ -19,10 +19,11 @@ class Pool final : public Node {
     reader.expect_buffer(reader.output_spec(0), "the output", DataType::kS16, Rows::kSequences,
                          args_.width);
     const std::string kind = reader.text("kind");
-    if (kind != "first" && kind != "mean" && kind != "max") {
-      reader.fail("unknown kind '" + kind + "'; known: first, mean, max");
+    if (kind != "first" && kind != "mean" && kind != "max" && kind != "last") {
+      reader.fail("unknown kind '" + kind + "'; known: first, last, mean, max");
     }
     args_.kind = kind == "first"  ? PoolKind::kFirst
+                 : kind == "last" ? PoolKind::kLast
                  : kind == "mean" ? PoolKind::kMean
                                   : PoolKind::kMax;
     report.variant = kernel_.isa;

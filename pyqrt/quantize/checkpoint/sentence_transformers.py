@@ -14,6 +14,7 @@ _POOLING_OF_MODE: dict[str, Pooling] = {
     "mean_tokens": "mean",
     "cls": "first",
     "cls_token": "first",
+    "lasttoken": "last",
     "max": "max",
     "max_tokens": "max",
 }
@@ -92,6 +93,6 @@ def _pooling(folder: Directory) -> Pooling:
     if len(modes) != 1 or modes[0] not in _POOLING_OF_MODE:
         raise ModelError(
             f"{folder.path}/config.json: pooling {' + '.join(modes) or '(none)'}; "
-            "implemented is mean, cls or max"
+            "implemented is mean, cls, lasttoken or max"
         )
     return _POOLING_OF_MODE[modes[0]]

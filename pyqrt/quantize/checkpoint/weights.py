@@ -138,23 +138,32 @@ def load_weights(encoder: Encoder, tensors: dict[str, Tensor], family: Family, s
 
     state: dict[str, Tensor] = {}
     missing: list[str] = []
-    known = {name for entry in sources.values() for name in entry.names}
+    known = {name for entry in sources.values() for name in (*entry.names, entry.further)}
     for parameter, target in encoder.named_parameters():
         entry, shape = sources[parameter], list(target.shape)
         found = next((name for name in entry.names if name in by_name), None)
-        if found is None:
-            nearest = difflib.get_close_matches(entry.names[0], by_name.keys() - known, n=1, cutoff=0.8)
+        if found is None or (entry.further and entry.further not in by_name):
+            absent = entry.names[0] if found is None else entry.further
+            nearest = difflib.get_close_matches(absent, by_name.keys() - known, n=1, cutoff=0.8)
             hint = f" (nearest: {by_name[nearest[0]]})" if nearest else ""
-            missing.append(f"{entry.names[0]} {shape}{hint}")
+            missing.append(f"{absent} {shape}{hint}")
             continue
         tensor = tensors[by_name[found]]
+        if entry.further:
+            columns = tensors[by_name[entry.further]].T
+            if columns.dim() != 2 or len(columns) != len(tensor):
+                there = list(columns.T.shape)
+                problems.append(f"{by_name[entry.further]} has shape {there}, expected {len(tensor)} columns")
+                continue
+            tensor = torch.cat([tensor, columns], dim=1)
         whole = [shape[0] * entry.parts, *shape[1:]]
         if list(tensor.shape) != whole:
             problems.append(f"{by_name[found]} has shape {list(tensor.shape)}, expected {whole}")
         elif tensor.dtype not in _DTYPES:
             problems.append(f"{by_name[found]} is {tensor.dtype}, expected one of {_DTYPES}")
         else:
-            part = tensor[shape[0] * entry.part : shape[0] * (entry.part + 1)]
+            split = tensor.reshape(entry.groups, entry.parts, -1, *shape[1:])
+            part = split[:, entry.part].flatten(0, 1)
             state[parameter] = part.to(torch.float32, copy=True)
             if not state[parameter].isfinite().all():
                 problems.append(f"{by_name[found]} holds infinities or NaNs")

@@ -1,0 +1,49 @@
+"""Options that would change the result and are not implemented are refused by name."""
+
+import pytest
+
+from pyqrt.errors import ModelError
+from pyqrt.models import family
+
+REFUSED = [
+    ("roformer", {"rotary_value": True}, None, "^rotary_value is True"),
+    ("roformer", {"summary_type": "attn"}, "multiple_choice", "^summary_type is 'attn'; known: last"),
+    ("roformer", {"summary_activation": "tanh"}, "multiple_choice", "^summary_activation is 'tanh'"),
+    (
+        "roformer",
+        {"summary_use_proj": True, "summary_proj_to_labels": True},
+        "multiple_choice",
+        "^summary_proj_to_labels is True",
+    ),
+    ("deberta", {"talking_head": True}, None, "^talking_head is True"),
+    ("deberta", {"pos_att_type": "c2p", "relative_attention": False}, None, "^pos_att_type is 'c2p'"),
+    ("deberta", {"embedding_size": 8}, None, "^embedding_size is 8; implemented is 32"),
+    ("longformer", {}, "sequence_classification", "^the task is sequence_classification.*masked_lm"),
+    ("longformer", {"attention_window": 7}, None, "^attention_window is 7"),
+    ("big_bird", {"attention_type": "other"}, None, "^attention_type is 'other'; known: block_sparse"),
+    ("splinter", {}, "question_answering", "^the task is question_answering"),
+    ("mobilebert", {"normalization_type": "rms"}, None, "^normalization_type is 'rms'"),
+    (
+        "mobilebert",
+        {"normalization_type": "layer_norm", "layer_norm_eps": 1e-12},
+        None,
+        "^layer_norm_eps is 1e-12",
+    ),
+    ("mobilebert", {"key_query_shared_bottleneck": False}, None, "^key_query_shared_bottleneck and"),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "task", "message"), REFUSED)
+def test_refused_by_name(name, options, task, message):
+    described = family(name)
+    hf = described.tiny()[0]
+    described.configure(hf, None)  # which is accepted without them
+    with pytest.raises(ModelError, match=message):
+        described.configure(hf | options, task)
+
+
+def test_big_bird_takes_no_text_at_which_blocks_would_be_left_out():
+    big_bird = family("big_bird")
+    stated = {"model_type": "big_bird", "architectures": ["BigBirdModel"]}
+    assert big_bird.configure(stated, None).max_length == (5 + 2 * 3) * 64
+    assert big_bird.configure(stated | {"attention_type": "original_full"}, None).max_length == 4096
