@@ -23,6 +23,10 @@ SASS_FLOAT = re.compile(r"U?(?:F(?!LO|ENCE|SEL)|D(?!EPBAR)|H|MUFU|I2F|F2|BF|[QO]
 # A constant, written as 0 * 0 + constant: how compilers use the idle half-precision pipe to move it.
 SASS_MOVE = re.compile(r"HFMA2(?:\.MMA)? \w+, -RZ, RZ, \S+, \S+")
 
+# A product of no operands into no register, which never adds: how ptxas closes a group of the integer
+# products of warpgroups (wgmma.commit_group).
+SASS_CLOSE = re.compile(r"HGMMA\.\S+ RZ, gdesc\[URZ\], RZ, !UPT, gsb\d")
+
 # PTX. Loads, stores and moves of registers do not compute, whatever type they name.
 PTX_FLOAT_TYPE = re.compile(r"\.(?:b?f16(?:x2)?|tf32|f32|f64|e4m3|e5m2)")
 PTX_MOVES = re.compile(r"(?:mov|ld|st|cp|shfl|prmt)\b")
@@ -34,7 +38,8 @@ _PTX = re.compile(rb"\.version \d+\.\d+\s.*?\x00", re.DOTALL)
 
 def sass_is_float(instruction: str) -> bool:
     """Whether a SASS instruction, without its predicate, computes or converts floating-point numbers."""
-    return bool(SASS_FLOAT.match(instruction)) and not SASS_MOVE.match(instruction)
+    computes_nothing = SASS_MOVE.match(instruction) or SASS_CLOSE.match(instruction)
+    return bool(SASS_FLOAT.match(instruction)) and not computes_nothing
 
 
 def ptx_is_float(instruction: str) -> bool:

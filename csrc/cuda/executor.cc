@@ -57,4 +57,22 @@ void KernelExecutor::pool(const PoolArgs& args) {
   launch_pool(args, batch_.sequences, stream_);
 }
 
+void KernelExecutor::rotary(const RotaryArgs& args) {
+  RotaryArgs there = args;
+  there.cosine = constants_.at(args.cosine);
+  there.sine = constants_.at(args.sine);
+  launch_rotary(there, batch_.tokens, live_.tokens, stream_);
+}
+
+void KernelExecutor::multiply(const MultiplyArgs& args, Rows rows) {
+  MultiplyArgs there = args;
+  there.multiplier = constants_.at(args.multiplier);
+  there.shift = constants_.at(args.shift);
+  launch_multiply(there, batch_.rows(rows), live_.of(rows), stream_);
+}
+
+void KernelExecutor::neighbours(const NeighboursArgs& args) {
+  launch_neighbours(args, batch_.tokens, batch_.sequences, live_.tokens, stream_);
+}
+
 }  // namespace pyqrt::cuda

@@ -27,6 +27,9 @@ class KernelExecutor final : public Executor {
   void lookup(const LookupArgs& args, Rows rows) override;
   void normalize(const NormalizeArgs& args, Rows rows) override;
   void pool(const PoolArgs& args) override;
+  void rotary(const RotaryArgs& args) override;
+  void multiply(const MultiplyArgs& args, Rows rows) override;
+  void neighbours(const NeighboursArgs& args) override;
 
  private:
   const Constants& constants_;

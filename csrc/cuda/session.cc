@@ -28,6 +28,9 @@ class Probe final : public Executor {
   void lookup(const LookupArgs&, Rows) override {}
   void normalize(const NormalizeArgs&, Rows) override {}
   void pool(const PoolArgs&) override {}
+  void rotary(const RotaryArgs&) override {}
+  void multiply(const MultiplyArgs&, Rows) override {}
+  void neighbours(const NeighboursArgs&) override {}
 };
 
 }  // namespace

@@ -8,8 +8,11 @@
 #include "ops/layernorm/layernorm.h"
 #include "ops/linear/linear.h"
 #include "ops/lookup/lookup.h"
+#include "ops/multiply/multiply.h"
+#include "ops/neighbours/neighbours.h"
 #include "ops/normalize/normalize.h"
 #include "ops/pool/pool.h"
+#include "ops/rotary/rotary.h"
 #include "plan/program.h"
 
 namespace pyqrt {
@@ -28,6 +31,9 @@ class Executor {
   virtual void lookup(const LookupArgs& args, Rows rows) = 0;
   virtual void normalize(const NormalizeArgs& args, Rows rows) = 0;
   virtual void pool(const PoolArgs& args) = 0;
+  virtual void rotary(const RotaryArgs& args) = 0;
+  virtual void multiply(const MultiplyArgs& args, Rows rows) = 0;
+  virtual void neighbours(const NeighboursArgs& args) = 0;
 };
 
 }  // namespace pyqrt

@@ -39,8 +39,9 @@ def test_a_step_computes_the_integers_of_the_cpu(target: Target, name: str) -> N
     actual, others = step(model, place)
     np.testing.assert_array_equal(actual.numpy(), expected.numpy())
     assert others.keys() == gradients.keys()
+    total = torch.cat([gradient.flatten() for gradient in gradients.values()]).norm()
     for key, gradient in gradients.items():
-        if target.capability:  # floats of a GPU are added in another order
+        if target.capability:
             np.testing.assert_array_equal(others[key].numpy(), gradient.numpy(), err_msg=key)
-        else:
-            torch.testing.assert_close(others[key], gradient, rtol=1e-2, atol=1e-4, msg=key)
+        else:  # a GPU adds floats in another order
+            assert (others[key] - gradient).norm() <= 1e-3 * total, key

@@ -318,6 +318,10 @@ void launch_small(const LinearArgs& args, const int32_t* live_rows, Stream& stre
   }
 }
 
+// Up to so many rows a product waits for its weights. Small tiles have most of them on their way
+// before the kernel before has ended.
+constexpr int64_t kFewRows = 128;
+
 // What a product takes, by the blocks of the busiest multiprocessor, in hundredths of microseconds
 // for 768 inputs, as measured on an H200: the first block, and one beside it.
 struct TileCost {
@@ -345,6 +349,7 @@ TileSize choose(const LinearArgs& args, const Stream& stream) {
     return blocks<WideMedium>(args) >= device.multiprocessors ? TileSize::kMedium
                                                               : TileSize::kSmall;
   }
+  if (args.m <= kFewRows) return TileSize::kSmall;
   TileSize best = TileSize::kSmall;
   int64_t least = INT64_MAX;
   for (const TileCost& tile : kTileCosts) {

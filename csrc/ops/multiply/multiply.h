@@ -15,6 +15,7 @@
 
 #include "base/dispatch.h"
 #include "base/types.h"
+#include "fixed/fixed.h"
 
 namespace pyqrt {
 
@@ -33,6 +34,18 @@ struct MultiplyArgs {
 };
 
 inline constexpr int kMultiplyMinShift = 32;
+
+// Writes column c of row i.
+constexpr void multiply_element(const MultiplyArgs& args, int64_t i, int64_t c) {
+  const int32_t product = args.a[i * args.a_stride + c] * args.b[i * args.b_stride + c];
+  const int32_t r = fixed::requantize(product, args.multiplier[c], args.shift[c]);
+  const int64_t at = i * args.output_stride + c;
+  if (args.output8 != nullptr) {
+    args.output8[at] = static_cast<int8_t>(fixed::sat8(r + args.zero_point));
+  } else {
+    args.output16[at] = static_cast<int16_t>(fixed::sat16(r));
+  }
+}
 
 using MultiplyKernel = void(const MultiplyArgs& args, Range rows);
 

@@ -20,6 +20,7 @@
 
 #include "base/dispatch.h"
 #include "base/types.h"
+#include "fixed/fixed.h"
 
 namespace pyqrt {
 
@@ -38,6 +39,16 @@ struct RotaryArgs {
 };
 
 inline constexpr int kRotaryOne = 1 << 14;
+
+// Column c of a head, from its columns `x` and the row of the tables for its position.
+constexpr int8_t rotary_value(const RotaryArgs& args, const int16_t* x, const int16_t* cosine,
+                              const int16_t* sine, int64_t c) {
+  const int64_t half = args.rotated / 2;
+  const int32_t turned = c >= args.rotated ? x[c] * kRotaryOne
+                         : c < half        ? x[c] * cosine[c] - x[c + half] * sine[c]
+                                    : x[c] * cosine[c - half] + x[c - half] * sine[c - half];
+  return static_cast<int8_t>(fixed::sat8(fixed::rshr(turned, args.shift)));
+}
 
 using RotaryKernel = void(const RotaryArgs& args, Range rows);
 

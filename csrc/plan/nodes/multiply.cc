@@ -33,6 +33,15 @@ class Multiply final : public Node {
   Items items() const override { return items_of(rows_); }
 
   void run(const Context& context, Range items, Range, int) const override {
+    kernel_.run(bind(context), items);
+  }
+
+  void run_on(Executor& executor, const Context& context) const override {
+    executor.multiply(bind(context), rows_);
+  }
+
+ private:
+  MultiplyArgs bind(const Context& context) const {
     MultiplyArgs args = args_;
     args.a = context.buffers[a_].as<const int16_t>();
     args.a_stride = context.buffers[a_].stride;
@@ -44,10 +53,9 @@ class Multiply final : public Node {
       args.output16 = context.buffers[output_].as<int16_t>();
     }
     args.output_stride = context.buffers[output_].stride;
-    kernel_.run(args, items);
+    return args;
   }
 
- private:
   const Kernel<MultiplyKernel>& kernel_;
   MultiplyArgs args_;
   Rows rows_ = Rows::kTokens;

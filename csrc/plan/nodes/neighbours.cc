@@ -29,16 +29,24 @@ class Neighbours final : public Node {
   int64_t count(const Batch& batch) const override { return batch.sequences; }
 
   void run(const Context& context, Range items, Range, int) const override {
+    kernel_.run(bind(context), items);
+  }
+
+  void run_on(Executor& executor, const Context& context) const override {
+    executor.neighbours(bind(context));
+  }
+
+ private:
+  NeighboursArgs bind(const Context& context) const {
     NeighboursArgs args = args_;
     args.input = context.buffers[input_].as<const int16_t>();
     args.input_stride = context.buffers[input_].stride;
     args.offsets = context.batch.offsets;
     args.output = context.buffers[output_].as<int16_t>();
     args.output_stride = context.buffers[output_].stride;
-    kernel_.run(args, items);
+    return args;
   }
 
- private:
   const Kernel<NeighboursKernel>& kernel_;
   NeighboursArgs args_;
   int input_ = -1;

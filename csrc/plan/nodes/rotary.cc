@@ -30,16 +30,24 @@ class Rotary final : public Node {
   Items items() const override { return Items::kTokens; }
 
   void run(const Context& context, Range items, Range, int) const override {
+    kernel_.run(bind(context), items);
+  }
+
+  void run_on(Executor& executor, const Context& context) const override {
+    executor.rotary(bind(context));
+  }
+
+ private:
+  RotaryArgs bind(const Context& context) const {
     RotaryArgs args = args_;
     args.position = context.batch.positions;
     args.input = context.buffers[input_].as<const int16_t>();
     args.input_stride = context.buffers[input_].stride;
     args.output = context.buffers[output_].as<int8_t>();
     args.output_stride = context.buffers[output_].stride;
-    kernel_.run(args, items);
+    return args;
   }
 
- private:
   const Kernel<RotaryKernel>& kernel_;
   RotaryArgs args_;
   int input_ = -1;
