@@ -160,10 +160,10 @@ PYQRT_DEVICE void copies_arrived() {
 }
 
 // Products of warpgroups, four warps that begin at a multiple of four (PTX ISA, "Asynchronous
-// warpgroup level matrix instructions"): c += A B for 64 x 32 x kColumns, signed bytes. A comes from
-// registers: warp w holds rows 16 w ... as the A of mma; c likewise, element e of columns 8 t ... at
-// 4 t + e. B is `kColumns` rows of 128 bytes in shared memory, columns of the product, of which 32
-// bytes count; the 16-byte chunks of row r lie permuted, chunk i at i ^ (r % 8).
+// warpgroup level matrix instructions"): c += A B for 64 x 32 x kColumns, signed bytes. A comes
+// from registers: warp w holds rows 16 w ... as the A of mma; c likewise, element e of columns 8 t
+// ... at 4 t + e. B is `kColumns` rows of 128 bytes in shared memory, columns of the product, of
+// which 32 bytes count; the 16-byte chunks of row r lie permuted, chunk i at i ^ (r % 8).
 //   warpgroup_begin()         registers hold what products will read
 //   warpgroup_multiply(...)   begun; neither c nor a may be touched until
 //   warpgroup_wait()          all are done
@@ -180,7 +180,7 @@ constexpr bool has_warpgroup() {
 
 // `row`: the first of B's rows, at a multiple of 1024 bytes, plus the offset of the 32 bytes.
 PYQRT_DEVICE uint64_t matrix_descriptor(const void* row) {
-  constexpr uint64_t kEightRows = 1024 / 16;    // in units of 16 bytes
+  constexpr uint64_t kEightRows = 1024 / 16;     // in units of 16 bytes
   constexpr uint64_t kPermuted128 = 1ull << 62;  // "128-byte swizzle"
   return kPermuted128 | kEightRows << 32 | 1ull << 16 | ((shared_address(row) & 0x3ffff) >> 4);
 }
@@ -212,7 +212,7 @@ PYQRT_DEVICE void warpgroup_wait() {
   PYQRT_N32 ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47"
 #define PYQRT_N64 \
   PYQRT_N48 ", %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
-#define PYQRT_WGMMA(columns, registers, a0, a1, a2, a3, descriptor)                          \
+#define PYQRT_WGMMA(columns, registers, a0, a1, a2, a3, descriptor)                         \
   "{.reg .pred adds; setp.eq.b32 adds, 0, 0; "                                              \
   "wgmma.mma_async.sync.aligned.m64n" columns "k32.s32.s8.s8 {" registers "}, {" a0 ", " a1 \
   ", " a2 ", " a3 "}, " descriptor ", adds;}"

@@ -50,7 +50,8 @@ constexpr uint64_t divide_by_multiplying(uint64_t a, uint32_t b) {
 // for a few units, which the last two loops count.
 constexpr uint32_t root_by_multiplying(uint64_t value) {
   const auto m = static_cast<uint32_t>(value >> 30);
-  uint32_t y = (1433739403u - multiply_high32(m, 1763441232u - multiply_high32(m, 879517603u))) << 2;
+  uint32_t y = (1433739403u - multiply_high32(m, 1763441232u - multiply_high32(m, 879517603u)))
+               << 2;
   for (int i = 0; i < 3; ++i) {
     const uint32_t myy = multiply_high32(m, multiply_high32(y, y) + 1) + 1;
     const uint32_t three_less_myy = (3u << 30) - myy;

@@ -88,8 +88,7 @@ struct GeluPolynomial {
   int16_t c4, c3, c2, c1, end;
 
   constexpr bool operator==(const GeluPolynomial& other) const {
-    return c4 == other.c4 && c3 == other.c3 && c2 == other.c2 && c1 == other.c1 &&
-           end == other.end;
+    return c4 == other.c4 && c3 == other.c3 && c2 == other.c2 && c1 == other.c1 && end == other.end;
   }
 };
 inline constexpr GeluPolynomial kGeluMinimax{-10649, 23499, -17397, 4338, 3328};

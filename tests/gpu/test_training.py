@@ -43,5 +43,7 @@ def test_a_step_computes_the_integers_of_the_cpu(target: Target, name: str) -> N
     for key, gradient in gradients.items():
         if target.capability:
             np.testing.assert_array_equal(others[key].numpy(), gradient.numpy(), err_msg=key)
-        else:  # a GPU adds floats in another order
-            assert (others[key] - gradient).norm() <= 1e-3 * total, key
+        else:
+            # A GPU adds floats in another order. Calibration puts the largest value of a tensor at the end
+            # of its grid, where a bit decides whether it is saturated and passes no gradient.
+            assert (others[key] - gradient).norm() <= 0.05 * total, key

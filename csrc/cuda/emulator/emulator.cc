@@ -482,7 +482,8 @@ void warpgroup_wait() {
   Fiber* fibers = block.fibers.data() + group * kGroupSize;
   const std::size_t products = fibers[0].products.size();
   for (int i = 0; i < kGroupSize; ++i) {
-    if (fibers[i].products.size() != products) fail("the lanes of its warpgroup do different things");
+    if (fibers[i].products.size() != products)
+      fail("the lanes of its warpgroup do different things");
     for (std::size_t p = 0; p < products; ++p) {
       const GroupProduct& mine = fibers[i].products[p];
       if (mine.b != fibers[0].products[p].b || mine.columns != fibers[0].products[p].columns) {

@@ -121,9 +121,8 @@ template <class Tile>
 PYQRT_DEVICE void copy_queries(const Work<Tile>& work, int64_t column) {
   const AttentionArgs& args = *work.args;
   copy_rows(work, args.query + (work.first + work.query) * args.query_stride + work.column,
-            args.query_stride, kQueries, work.n - work.query, column, [&](int row, int vector) {
-              return work.queries() + row_offset<Tile>(row, vector);
-            });
+            args.query_stride, kQueries, work.n - work.query, column,
+            [&](int row, int vector) { return work.queries() + row_offset<Tile>(row, vector); });
 }
 
 // How many of kKeys keys from `first` on there are, and how many rows of them steps read.
@@ -150,9 +149,8 @@ PYQRT_DEVICE void copy_values(const Work<Tile>& work, int first, int64_t column)
   const AttentionArgs& args = *work.args;
   const int live = live_keys(work, first);
   copy_rows(work, args.value + (work.first + first) * args.value_stride + work.column,
-            args.value_stride, rows_read(live), live, column, [&](int row, int vector) {
-              return work.values() + value_offset<Tile>(row, vector);
-            });
+            args.value_stride, rows_read(live), live, column,
+            [&](int row, int vector) { return work.values() + value_offset<Tile>(row, vector); });
 }
 
 // Turns values that have been copied into an operand B: vector [columns / 16][keys / 4][quarter] of
@@ -197,8 +195,8 @@ PYQRT_DEVICE void add_scores(const Work<Tile>& work, Scores& scores, int chunk, 
   PYQRT_UNROLL
   for (int step = 0; step < Tile::kSteps; ++step) {
     uint32_t a[4];
-    load_matrices(
-        a, work.queries() + row_offset<Tile>(warp * 16 + lane % 16, 2 * step + lane / 16));
+    load_matrices(a,
+                  work.queries() + row_offset<Tile>(warp * 16 + lane % 16, 2 * step + lane / 16));
     PYQRT_UNROLL
     for (int group = 0; group < kGroups; ++group) {
       const int row = chunk + group * kGroupKeys + lane / 16 * 8 + lane % 8;
@@ -309,8 +307,8 @@ PYQRT_DEVICE Planes to_planes(const Work<Tile>& work, const Scores& scores,
           const int tile = 2 * group + j;
           const int e = 2 * half + i;
           const int key = first + key_of(tile, e, 0);
-          const uint32_t below = static_cast<uint32_t>(largest[half]) -
-                                 static_cast<uint32_t>(scores.value[tile][e]);
+          const uint32_t below =
+              static_cast<uint32_t>(largest[half]) - static_cast<uint32_t>(scores.value[tile][e]);
           p[i] = static_cast<uint32_t>(
               softmax_term(below, work.limit, work.multiplier, work.args->exponential));
           if (!seen.has(half, key)) p[i] = 0;
@@ -375,8 +373,7 @@ PYQRT_DEVICE void store(const Work<Tile>& work, const Mixed<Tile>& mixed, int64_
     // Rows beyond the sequence may see no key under a window; they are not stored.
     const int32_t sum = reduce_sum<4>(mixed.high_sum[half] * 128 + mixed.low_sum[half]);
     if (own >= work.n) continue;
-    const RowScale scale =
-        row_scale(sum, args.output_multiplier[head], args.output_exponent[head]);
+    const RowScale scale = row_scale(sum, args.output_multiplier[head], args.output_exponent[head]);
     int8_t* row = args.output + (work.first + own) * args.output_stride + work.column;
     PYQRT_UNROLL
     for (int tile = 0; tile < Tile::kTiles; ++tile) {
@@ -466,8 +463,7 @@ PYQRT_GLOBAL void PYQRT_BOUNDS(kThreads, 4) attention_kernel(AttentionArgs args)
       PYQRT_NO_UNROLL
       for (int chunk = block; chunk < block + live; chunk += kChunk) {
         compute_scores(work, scores, block, chunk, seen, query, warp, lane);
-        const Planes planes =
-            to_planes(work, scores, largest, seen, chunk + 4 * lane.member);
+        const Planes planes = to_planes(work, scores, largest, seen, chunk + 4 * lane.member);
         mix(work, mixed, planes, chunk - block, lane);
       }
     }

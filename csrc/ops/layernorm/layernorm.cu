@@ -21,8 +21,8 @@ struct Affine {
   int32_t bias[8];
 };
 template <class Element>
-PYQRT_DEVICE void load_affine(Affine& affine, const LayerNormOutput<Element>& output, int64_t column,
-                              int count) {
+PYQRT_DEVICE void load_affine(Affine& affine, const LayerNormOutput<Element>& output,
+                              int64_t column, int count) {
   if (output.data == nullptr) return;
   load_neighbours(affine.gain, output.gain + column, count);
   load_neighbours(affine.bias, output.bias + column, count);

@@ -50,7 +50,7 @@ struct Arguments {
 
 template <class Tile>
 using InputCopies =
-    SliceCopies<Tile::kRows, Tile::kSlice * static_cast<int>(sizeof(typename Tile::Input)) / 16,
+    SliceCopies<Tile::kRows, Tile::kSlice* static_cast<int>(sizeof(typename Tile::Input)) / 16,
                 Tile::kThreads>;
 template <class Tile>
 using WeightCopies = SliceCopies<Tile::kColumns / kLinearBlock, 4 * Tile::kGroups, Tile::kThreads>;
@@ -222,7 +222,8 @@ PYQRT_GLOBAL void PYQRT_BOUNDS(Tile::kThreads, 1) linear_kernel(Arguments argume
     };
   };
   const auto input_place = [&](int number) {
-    return [to = stage(number)](int row, int vector) { return to + row * Tile::kPitch + 16 * vector; };
+    return
+        [to = stage(number)](int row, int vector) { return to + row * Tile::kPitch + 16 * vector; };
   };
   // Weights do not depend on the kernel before this one, whose results the input is.
   const int64_t block_bytes = ceil_div(args.k, kLinearGroup) * kLinearGroup * kLinearBlock;
@@ -277,9 +278,9 @@ PYQRT_GLOBAL void PYQRT_BOUNDS(Tile::kThreads, 1) linear_kernel(Arguments argume
   }
 
   with_epilogue_kind(args, [&](auto kind) {
-    store_sums<decltype(kind), Tile>(
-        args, rows, sums, block_row + warp_row * Tile::kWarpRows * 16,
-        block_column + warp_column * Tile::kWarpColumns * kChannels, lane);
+    store_sums<decltype(kind), Tile>(args, rows, sums, block_row + warp_row * Tile::kWarpRows * 16,
+                                     block_column + warp_column * Tile::kWarpColumns * kChannels,
+                                     lane);
   });
 }
 
@@ -324,6 +325,7 @@ constexpr int64_t kFewRows = 128;
 
 // What a product takes, by the blocks of the busiest multiprocessor, in hundredths of microseconds
 // for 768 inputs, as measured on an H200: the first block, and one beside it.
+enum class Machines : uint8_t { kAll, kWithWarpgroups, kWithout };
 struct TileCost {
   TileSize size;
   int64_t rows;
@@ -331,16 +333,16 @@ struct TileCost {
   int64_t at_once;  // blocks on one multiprocessor
   int64_t first;
   int64_t beside;
-  bool of_warpgroups;
+  Machines machines;
 };
 constexpr TileCost kTileCosts[] = {
-    {TileSize::kSmall, 32, 32, 16, 170, 160, false},
-    {TileSize::kMedium, 64, 64, 16, 380, 200, false},
-    {TileSize::kLarge, 128, 128, 16, 890, 700, false},
-    {TileSize::kWarpgroup64, 64, 128, 2, 420, 260, true},
-    {TileSize::kWarpgroup96, 96, 128, 2, 570, 310, true},
-    {TileSize::kWarpgroup192, 192, 128, 1, 960, 0, true},
-    {TileSize::kWarpgroup256, 256, 128, 1, 1140, 0, true},
+    {TileSize::kSmall, 32, 32, 16, 170, 160, Machines::kAll},
+    {TileSize::kMedium, 64, 64, 16, 380, 200, Machines::kWithout},
+    {TileSize::kLarge, 128, 128, 16, 890, 700, Machines::kWithout},
+    {TileSize::kWarpgroup64, 64, 128, 2, 500, 260, Machines::kWithWarpgroups},
+    {TileSize::kWarpgroup96, 96, 128, 2, 570, 310, Machines::kWithWarpgroups},
+    {TileSize::kWarpgroup192, 192, 128, 1, 960, 0, Machines::kWithWarpgroups},
+    {TileSize::kWarpgroup256, 256, 128, 1, 1140, 0, Machines::kWithWarpgroups},
 };
 
 TileSize choose(const LinearArgs& args, const Stream& stream) {
@@ -350,10 +352,12 @@ TileSize choose(const LinearArgs& args, const Stream& stream) {
                                                               : TileSize::kSmall;
   }
   if (args.m <= kFewRows) return TileSize::kSmall;
+  const bool with_warpgroups = device.capability == kWarpgroupCapability;
+  const Machines others = with_warpgroups ? Machines::kWithout : Machines::kWithWarpgroups;
   TileSize best = TileSize::kSmall;
   int64_t least = INT64_MAX;
   for (const TileCost& tile : kTileCosts) {
-    if (tile.of_warpgroups && device.capability != kWarpgroupCapability) continue;
+    if (tile.machines == others) continue;
     const int64_t all = ceil_div(args.m, tile.rows) * ceil_div(args.n, tile.columns);
     const int64_t busiest = ceil_div(all, device.multiprocessors);
     const int64_t rounds = ceil_div(busiest, tile.at_once);

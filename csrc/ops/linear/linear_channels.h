@@ -69,8 +69,8 @@ class ChannelEpilogue {
     int32_t out[kCount];
     PYQRT_UNROLL
     for (int i = 0; i < kCount; ++i) {
-      const auto requantized = static_cast<int32_t>(
-          multiply_add_wide(sum(i), multiplier_[i], offset_[i]) >> shift_[i]);
+      const auto requantized =
+          static_cast<int32_t>(multiply_add_wide(sum(i), multiplier_[i], offset_[i]) >> shift_[i]);
       out[i] = linear_epilogue<kEpilogue>(args_, Kind::gelu(), kScales ? gelu_[i] : 0, requantized,
                                           kAdds ? residual[i] : 0);
     }

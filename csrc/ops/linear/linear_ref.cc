@@ -37,9 +37,8 @@ void store(const LinearArgs& args, int64_t i, int64_t j, int32_t r) {
                                  : 0;
     const int32_t gelu_multiplier =
         args.epilogue == LinearEpilogue::kGeluS8 ? args.gelu_multiplier[j] : 0;
-    static_cast<Output*>(args.output)[i * args.output_stride + j] =
-        static_cast<Output>(
-            linear_epilogue<epilogue.value>(args, args.gelu, gelu_multiplier, r, residual));
+    static_cast<Output*>(args.output)[i * args.output_stride + j] = static_cast<Output>(
+        linear_epilogue<epilogue.value>(args, args.gelu, gelu_multiplier, r, residual));
   });
 }
 

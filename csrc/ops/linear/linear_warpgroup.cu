@@ -113,7 +113,8 @@ PYQRT_DEVICE void store_sums(const LinearArgs& args, int64_t rows, int64_t first
 }
 
 template <class Tile>
-PYQRT_GLOBAL void PYQRT_BOUNDS(Tile::kThreads, Tile::kBlocks) warpgroup_kernel(Arguments arguments) {
+PYQRT_GLOBAL void PYQRT_BOUNDS(Tile::kThreads, Tile::kBlocks)
+    warpgroup_kernel(Arguments arguments) {
   if (!has_warpgroup()) return;
   const LinearArgs& args = arguments.linear;
   const int64_t block_row = int64_t{block_y()} * Tile::kRows;

@@ -46,7 +46,7 @@ constexpr int8_t rotary_value(const RotaryArgs& args, const int16_t* x, const in
   const int64_t half = args.rotated / 2;
   const int32_t turned = c >= args.rotated ? x[c] * kRotaryOne
                          : c < half        ? x[c] * cosine[c] - x[c + half] * sine[c]
-                                    : x[c] * cosine[c - half] + x[c - half] * sine[c - half];
+                                           : x[c] * cosine[c - half] + x[c - half] * sine[c - half];
   return static_cast<int8_t>(fixed::sat8(fixed::rshr(turned, args.shift)));
 }
 
