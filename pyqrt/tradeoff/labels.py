@@ -16,6 +16,7 @@ DIRECTIONS = ((1, 1), (-1, 1), (1, -1), (-1, -1), (0, 1), (0, -1), (1, 0), (-1, 
 NEAR = 14  # beyond it a line leads to the point
 MARKER = 5  # points from a marker's middle to its edge
 SIZE = 7.5
+END_SIZE = 6.5
 
 
 def place_labels(
@@ -57,6 +58,33 @@ def place_labels(
             color=color,
             arrowprops={"arrowstyle": "-", "color": color, "lw": 0.5} if distance > NEAR else None,
             zorder=6,
+        )
+
+
+def write_at_ends(
+    axes: Axes, points: Sequence[tuple[float, float]], texts: Sequence[str], colors: Sequence[str]
+) -> None:
+    """Writes `texts` to the right of the points at lines' ends, moved apart where they are close."""
+    figure: Any = axes.figure
+    scale = figure.dpi / 72.0
+    pixels = axes.transData.transform(list(points))
+    order = sorted(range(len(points)), key=lambda i: float(pixels[i][1]))
+    least = END_SIZE * 1.1 * scale
+    heights: list[float] = []
+    for i in order:
+        wanted = float(pixels[i][1])
+        heights.append(wanted if not heights else max(wanted, heights[-1] + least))
+    # All go back by what they were pushed up on average.
+    shift = sum(h - float(pixels[i][1]) for h, i in zip(heights, order, strict=True)) / len(order)
+    for height, i in zip(heights, order, strict=True):
+        axes.annotate(
+            texts[i],
+            points[i],
+            xytext=(6, (height - shift - float(pixels[i][1])) / scale),
+            textcoords="offset points",
+            va="center",
+            fontsize=END_SIZE,
+            color=colors[i],
         )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from pyqrt.tradeoff.summary import Row
 from pyqrt.tradeoff.tables import system_title
+from pyqrt.tradeoff.workloads import PACKED, PADDED, SORTED
 
 _LOOKS = {
     "pyqrt": ("#0072B2", "o"),
@@ -28,7 +29,8 @@ FONT: dict[Any, Any] = {
     "axes.spines.right": False,
     "svg.hashsalt": "pyqrt",
 }
-HATCHES = {"packed": "", "padded": "////", "sorted": "...."}
+FRONT: dict[str, Any] = {"color": INK, "lw": 1.0, "ls": ":", "zorder": 2}
+HATCHES = {PACKED: "", PADDED: "////", SORTED: "...."}
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ def look(row: Row) -> Look:
     return Look(color, marker, "white" if row.floats else color, "--" if row.floats else "-")
 
 
-def letters(rows: Sequence[Row]) -> dict[str, str]:
+def model_letters(rows: Sequence[Row]) -> dict[str, str]:
     """A letter for every model where there are several, for labels that must be short."""
     names = list(dict.fromkeys(str(row.candidate["checkpoint"]) for row in rows))
     if len(names) == 1:
@@ -61,23 +63,57 @@ def label(row: Row, of_models: dict[str, str]) -> str:
     return f"{letter} {row.candidate['variant']}".strip()
 
 
-def legend_handles(rows: Sequence[Row]) -> list[Any]:
-    """What colours, fills and letters mean."""
-    from matplotlib.lines import Line2D
-
-    def mark(text: str, **options: Any) -> Line2D:
-        return Line2D([], [], linestyle="", markersize=6, label=text, **options)
-
+def system_handles(rows: Sequence[Row], *, letters: bool) -> list[Any]:
+    """What colours, fills and, if wanted, letters of models mean."""
     systems = {row.candidate["system"]: row for row in rows}
     handles = [
-        mark(system_title(row.candidate), color=look(row).color, marker=look(row).marker)
+        _mark(
+            system_title(row.candidate),
+            color=look(row).color,
+            marker=look(row).marker,
+            markerfacecolor=look(row).color,
+        )
         for row in systems.values()
     ]
     if any(row.floats for row in rows):
-        handles.append(mark("hollow: float", marker="o", markerfacecolor="white", color=INK))
-    handles += [
-        mark(f"{letter}: {name}", marker="None", color=INK)
-        for name, letter in letters(rows).items()
-        if letter
-    ]
+        handles.append(_mark("hollow: float", marker="o", markerfacecolor="white", color=INK))
+    if letters:
+        named = model_letters(rows).items()
+        handles += [_mark(f"{letter}: {name}", marker="None") for name, letter in named if letter]
     return handles
+
+
+def front_handle() -> Any:
+    """The dotted line."""
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], label="Pareto front", **FRONT)
+
+
+def batching_handles() -> list[Any]:
+    """What hatches mean."""
+    from matplotlib.patches import Patch
+
+    return [
+        Patch(facecolor="#DDDDDD", edgecolor=INK, hatch=HATCHES[way], label=text)
+        for way, text in (
+            (PACKED, "packed: no padding"),
+            (PADDED, "padded to the longest text"),
+            (SORTED, "sorted by length, padded in eights"),
+        )
+    ]
+
+
+def log_ticks(axis: Any) -> None:
+    """Plain numbers at 1, 2 and 5 of every power of ten."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _mark(text: str, **options: Any) -> Any:
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], linestyle="", markersize=6, label=text, **options)

@@ -21,6 +21,18 @@ CANDIDATES = [
 MODELS = {"small-model": (1.0, 0.86), "large-model": (2.5, 0.88)}
 REAL = [8, 12, 16, 30]
 FLOATS = "torch/fp32"
+WORDS = [
+    "a",
+    "b",
+    "a cab",
+    "Paris",
+    "anna lives in Paris",
+    "a b c ab",
+    "ab ab .",
+    "anna",
+    "b b b b b",
+    "c",
+]  # of the small model
 
 
 def write(
