@@ -9,8 +9,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from matplotlib import rc_context
+
 from pyqrt.tradeoff import plot
 from pyqrt.tradeoff.results import Run
+from pyqrt.tradeoff.style import FONT
 from pyqrt.tradeoff.summary import Panel, panels
 from pyqrt.tradeoff.tables import Table, batch_table, length_table, main_table, not_measured
 
@@ -105,7 +108,8 @@ def write_report(runs: Sequence[Run], folder: Path) -> list[Path]:
 def _image(figure: Figure, kind: str) -> bytes:
     data = io.BytesIO()
     metadata = {"Date": None} if kind == "svg" else {"Software": None}
-    figure.savefig(data, format=kind, dpi=_DPI, metadata=metadata)
+    with rc_context(FONT):  # names within an SVG are made when it is written
+        figure.savefig(data, format=kind, dpi=_DPI, metadata=metadata)
     return data.getvalue()
 
 
