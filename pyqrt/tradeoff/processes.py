@@ -17,6 +17,12 @@ from pyqrt.tradeoff.systems.base import Job
 
 Report = Callable[[int, int], None]
 
+# Without the working folder on the path: what lies there may be called like a library.
+_PROGRAM = (
+    "import sys; sys.path[:] = [folder for folder in sys.path if folder]; "
+    "from pyqrt.tradeoff.worker import main; main()"
+)
+
 
 class WorkerError(ModelError):
     """What a candidate's process said before it gave up, or that it died."""
@@ -32,7 +38,7 @@ class Process:
         self.started = time.time()
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "pyqrt.tradeoff.worker"],
+                [sys.executable, "-c", _PROGRAM],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=output,

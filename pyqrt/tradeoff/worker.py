@@ -1,7 +1,5 @@
 """One candidate in a process of its own: memory, threads and libraries are its alone.
 
-    python -m pyqrt.tradeoff.worker
-
 Reads one JSON object a line: first the job, then commands {"do": NAME, ...}; answers each with one on
 standard output, and reports of progress before it. It ends when its input does, so also when the process
 that started it was killed. What libraries print goes to standard error.
@@ -172,7 +170,3 @@ def main() -> None:
         except Exception as error:
             # A peer may fail in any way; the harness says so and goes on without it.
             answer({"error": f"{type(error).__name__}: {error}"})
-
-
-if __name__ == "__main__":
-    main()
