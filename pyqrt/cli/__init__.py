@@ -1,8 +1,8 @@
 """The command line: one file per command, named after it.
 
 A command imports what it needs when it runs, so that `pyqrt --help` is quick and only `quantize`,
-`sensitivity`, `qat`, `distill`, `demo`, and `eval` beside a checkpoint, need torch. Exit codes: 0 done,
-1 an error told in one line on stderr, 2 wrong usage.
+`sensitivity`, `qat`, `distill`, `demo`, and `eval` and `tradeoff` beside a checkpoint, need torch. Exit
+codes: 0 done, 1 an error told in one line on stderr, 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pyqrt.cli.inspect import inspect
 from pyqrt.cli.quantize import quantize
 from pyqrt.cli.run import run
 from pyqrt.cli.sensitivity import sensitivity
+from pyqrt.cli.tradeoff import tradeoff
 
 app = typer.Typer(
     name="pyqrt",
@@ -32,7 +33,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for command in (quantize, sensitivity, qat, distill, run, inspect, bench, export_onnx, doctor, demo):
+for command in (
+    *(quantize, sensitivity, qat, distill, run, inspect, bench, tradeoff, export_onnx, doctor, demo),
+):
     app.command()(clear_errors(command))
 app.command("eval")(clear_errors(evaluate))
 

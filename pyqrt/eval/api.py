@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,11 @@ import numpy as np
 
 from pyqrt.errors import ModelError
 from pyqrt.eval.bootstrap import Interval, intervals
+from pyqrt.eval.metrics import Rows
 from pyqrt.eval.predict import Predictor, float_run, integer_run
+from pyqrt.eval.tasks import EvaluationTask
 from pyqrt.eval.tasks import task as task_of
-from pyqrt.progress import progress_bars
+from pyqrt.progress import Progress, progress_bars, silent
 from pyqrt.runtime import Model, load
 
 
@@ -79,7 +81,7 @@ def evaluate(
     Raises ModelError for data of other columns, without examples or with unknown labels, a head that the
     task has no use for, labels that cannot be told apart, and a checkpoint that is not the model's.
     """
-    for name, value in (("limit", limit), ("resamples", resamples), ("batch", batch)):
+    for name, value in (("limit", limit), ("resamples", resamples)):
         if value is not None and value < 1:
             raise ModelError(f"{name} is {value}; it must be at least 1")
     of_task = task_of(task)
@@ -90,23 +92,16 @@ def evaluate(
     if checkpoint is not None:
         runs["floats"] = float_run(Path(checkpoint), loaded)
     predictors = {name: Predictor(loaded, run, truncate=truncate) for name, run in runs.items()}
-    rows: dict[str, list[Any]] = {name: [] for name in predictors}
     with progress_bars(progress) as report:
-        for begin in range(0, len(examples), batch):
-            for name, predict in predictors.items():
-                report(name, begin, len(examples))
-                try:
-                    rows[name].append(of_task.score(predict, reading, examples[begin : begin + batch]))
-                except ModelError as error:
-                    raise ModelError(f"{data}, in the batch from example {begin + 1}: {error}") from None
-        for name in predictors:
-            report(name, len(examples), len(examples))
-        both = [np.concatenate(parts) for parts in rows.values()]
+        try:
+            rows = rows_of(of_task, examples, reading, predictors, batch=batch, progress=report)
+        except ModelError as error:
+            raise ModelError(f"{data}, {error}") from None
         metrics = of_task.metrics(loaded.task)
         found = intervals(
             metrics,
-            both[0],
-            both[1] if len(both) > 1 else None,
+            rows["integers"],
+            rows.get("floats"),
             resamples=resamples,
             seed=seed,
             progress=report,
@@ -125,3 +120,32 @@ def evaluate(
             for metric, item in zip(metrics, found, strict=True)
         ),
     )
+
+
+def rows_of(
+    of_task: EvaluationTask,
+    examples: Sequence[Any],
+    reading: Any,
+    predictors: Mapping[str, Predictor],
+    *,
+    batch: int = 32,
+    progress: Progress = silent,
+) -> dict[str, Rows]:
+    """Every predictor's rows of the examples, for the task's metrics; they take turns, batch by batch.
+
+    reading: of the labels, from `EvaluationTask.check`. Raises ModelError, naming the batch, for an example
+    that cannot be run.
+    """
+    if batch < 1:
+        raise ModelError(f"batch is {batch}; it must be at least 1")
+    rows: dict[str, list[Rows]] = {name: [] for name in predictors}
+    for begin in range(0, len(examples), batch):
+        for name, predict in predictors.items():
+            progress(name, begin, len(examples))
+            try:
+                rows[name].append(of_task.score(predict, reading, examples[begin : begin + batch]))
+            except ModelError as error:
+                raise ModelError(f"in the batch from example {begin + 1}: {error}") from None
+    for name in predictors:
+        progress(name, len(examples), len(examples))
+    return {name: np.concatenate(parts) for name, parts in rows.items()}
