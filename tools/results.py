@@ -6,8 +6,9 @@ CHECKPOINT_DIR is fine-tuned on every task, with every seed; DATA_DIR holds one 
 train.tsv and dev.tsv. --limit TASK=EXAMPLES trains on so many examples, drawn with the seed (else on as
 many as RECIPES says); --bfloat16 computes matrix products of the fine-tuning in it, where the CPU does.
 Every cell (task, seed, variant) is a line in WORK_DIR/results.jsonl, with its command lines. Cells that
-are there are not computed again, and a fine-tuning that was killed goes on from where it was. WORK_DIR/results.md, also printed, has the medians over seeds. Variants beyond `float` and
-`ptq` are commands that write a model file from the fine-tuned checkpoint, given as
+are there are not computed again, and a fine-tuning that was killed goes on from where it was.
+WORK_DIR/results.md, also printed, has the medians over seeds. Variants beyond `float` and `ptq` are
+commands that write a model file from the fine-tuned checkpoint, given as
 
     --variant 'qat=pyqrt quantize {checkpoint} -o {model} --calibration {train} ...'
 
@@ -75,7 +76,7 @@ class Results:
         return next((cell for cell in self.cells if key.items() <= cell.items()), None)
 
     def floats(self, task: str, seed: int) -> list[Any] | None:
-        """The floats' scores, if a cell of the task and the seed has them: they do not depend on the variant."""
+        """The floats' scores, if a cell of the task and the seed has them: all variants share them."""
         cells = (cell for cell in self.cells if (cell["task"], cell["seed"]) == (task, seed))
         return next(([score["float"] for score in cell["scores"]] for cell in cells), None)
 
