@@ -16,6 +16,7 @@ import json
 import random
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,8 @@ def main() -> int:
     try:
         model = load(arguments.model, threads=1)
         encoder, checkpoint = load_checkpoint(arguments.checkpoint, model.task.kind)
+        # a model file may take longer texts than the checkpoint says (pyqrt quantize --max-length)
+        encoder.config = replace(encoder.config, max_length=model.limits.max_length)
         sequences = read(
             arguments.data, encoder, checkpoint, arguments.every, arguments.limit, arguments.tokens
         )

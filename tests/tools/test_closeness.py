@@ -66,6 +66,11 @@ def test_its_numbers_are_those_of_the_comparison(
     assert printed["one_minus_cosine"] == 1 - printed["mean_cosine"]
     assert 0 < printed["one_minus_cosine"] < 0.1
     assert 0 < printed["relative_error"] < 0.5
+    options = source / "tokenizer_config.json"  # the checkpoint stops at 4 tokens, the file does not
+    options.write_text(json.dumps(json.loads(options.read_text()) | {"model_max_length": 4}))
+    assert load_checkpoint(source)[0].config.max_length == 4
+    assert closeness.main() == 0
+    assert json.loads(capsys.readouterr().out) == printed
     data.unlink()
     assert closeness.main() == 1
     assert "lines.txt" in capsys.readouterr().err
