@@ -58,10 +58,10 @@ def shallow_student(
 @contextmanager
 def tied(encoder: Encoder) -> Iterator[None]:
     """While this lasts, a decoder that its checkpoint ties to the word embeddings is the same parameter."""
-    if not encoder.config.head.tied:
+    decoder, table = encoder.head.classifier, encoder.embeddings.word
+    if decoder is None or not encoder.config.head.tied:
         yield
         return
-    decoder, table = encoder.head.classifier, encoder.embeddings.word
     decoder.weight = table.weight
     try:
         yield
