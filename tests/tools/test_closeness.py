@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 import closeness
+from pyqrt import load
 from pyqrt.errors import ModelError
 from pyqrt.quantize.api import quantize_checkpoint
 from pyqrt.quantize.checkpoint import load_checkpoint
+from pyqrt.quantize.gate import float_outputs
 from pyqrt.quantize.texts import Encoded
 from tiny_checkpoint import checkpoint
 
@@ -74,3 +76,21 @@ def test_its_numbers_are_those_of_the_comparison(
     data.unlink()
     assert closeness.main() == 1
     assert "lines.txt" in capsys.readouterr().err
+
+
+def test_the_words_a_masked_language_model_names_are_counted(tmp_path: Path) -> None:
+    source, path = checkpoint(tmp_path / "bert", 9), tmp_path / "bert.qrt"
+    quantize_checkpoint(source, path, force=True, progress=False, recipe="plain")
+    encoder, _ = load_checkpoint(source)
+    mask, model = 4, load(path)
+    _, ((place,),) = closeness.masked([Encoded([2, 5, 6, 7, 8, 3], [0] * 6)], mask)
+    ids = [2, 5, 6, 7, 8, 3]
+    ids[place] = mask
+    (logits,) = float_outputs(encoder, [Encoded(ids, [0] * 6)])
+    named = int(logits[place].argmax())
+    for target, share in ((named, 1.0), ((named + 1) % encoder.config.vocab_size, 0.0)):
+        ids[place] = target
+        found = closeness.closeness(encoder, model, [Encoded(list(ids), [0] * 6)], mask)
+        assert found["rows"] == 1
+        assert found["named"]["float"] == share
+        assert found["named"]["integer"] in (0.0, 1.0)
