@@ -3,14 +3,17 @@
     python tools/results.py CHECKPOINT_DIR --data DATA_DIR --work WORK_DIR [--seeds 0 1 2] [--tasks mrpc rte]
 
 CHECKPOINT_DIR is fine-tuned on every task, with every seed; DATA_DIR holds one folder per task with
-train.tsv and dev.tsv. Every cell (task, seed, variant) is a line in WORK_DIR/results.jsonl, with its
-command lines. Cells that are there are not computed again, and a fine-tuning that was killed goes on from
-where it was. WORK_DIR/results.md, also printed, has the medians over seeds. Variants beyond `float` and
-`ptq` are commands that write a model file from the fine-tuned checkpoint, given as
+train.tsv and dev.tsv. --limit TASK=EXAMPLES trains on so many examples, drawn with the seed (else on as
+many as RECIPES says); --bfloat16 computes matrix products of the fine-tuning in it, where the CPU does.
+Every cell (task, seed, variant) is a line in WORK_DIR/results.jsonl, with its command lines. Cells that
+are there are not computed again, and a fine-tuning that was killed goes on from where it was.
+WORK_DIR/results.md, also printed, has the medians over seeds. Variants beyond `float` and `ptq` are
+commands that write a model file from the fine-tuned checkpoint, given as
 
     --variant 'qat=pyqrt quantize {checkpoint} -o {model} --calibration {train} ...'
 
 with {checkpoint}, {model}, {train}, {task}, {seed} and {work} (a folder of the cell's own) filled in.
+{train} holds what the floats were trained on.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import shlex
 import statistics
 import subprocess
@@ -71,6 +75,11 @@ class Results:
         key = {"task": task, "seed": seed, "variant": variant}
         return next((cell for cell in self.cells if key.items() <= cell.items()), None)
 
+    def floats(self, task: str, seed: int) -> list[Any] | None:
+        """The floats' scores, if a cell of the task and the seed has them: all variants share them."""
+        cells = (cell for cell in self.cells if (cell["task"], cell["seed"]) == (task, seed))
+        return next(([score["float"] for score in cell["scores"]] for cell in cells), None)
+
     def add(self, cell: Cell) -> None:
         """Append a cell, on disk when this returns."""
         self.cells.append(cell)
@@ -78,15 +87,31 @@ class Results:
             file.write(json.dumps(cell) + "\n")
 
 
-def finetune_command(checkpoint: Path, task: str, train: Path, output: Path, seed: int) -> list[str]:
+def draw(train: Path, limit: int | None, seed: int, work: Path) -> Path:
+    """A training file of at most `limit` examples of another, drawn with the seed: itself, or one in work."""
+    # examples end at line feeds alone: their texts may hold other line separators
+    header, *lines = train.read_text(encoding="utf-8").rstrip("\n").split("\n")
+    if limit is None or limit >= len(lines):
+        return train
+    drawn = work / "train.tsv"
+    text = "\n".join([header, *random.Random(seed).sample(lines, limit)]) + "\n"
+    if drawn.exists() and drawn.read_text(encoding="utf-8") != text:
+        raise ModelError(f"{drawn} holds other examples than --limit {limit} draws; use another --work")
+    drawn.write_text(text, encoding="utf-8")
+    return drawn
+
+
+def finetune_command(
+    checkpoint: Path, task: str, train: Path, output: Path, seed: int, bfloat16: bool
+) -> list[str]:
     """The call of tools/finetune.py for a cell."""
     recipe = RECIPES[task]
     tool = Path(__file__).with_name("finetune.py")
     command: list[Any] = ["python", tool, checkpoint, "--task", task, "--data", train, "-o", output]
     command += ["--epochs", recipe.epochs, "--learning-rate", recipe.learning_rate, "--seed", seed]
-    command += ["--threads", 1, "--bfloat16"]
-    if recipe.limit is not None:
-        command += ["--limit", recipe.limit]
+    command += ["--threads", 1]
+    if bfloat16:
+        command.append("--bfloat16")
     return [str(part) for part in command]
 
 
@@ -110,10 +135,13 @@ def compute(arguments: argparse.Namespace, results: Results, task: str, seed: in
     missing = [name for name in arguments.variants if results.find(task, seed, name) is None]
     if not missing:
         return
-    train, dev = (arguments.data / task / f"{split}.tsv" for split in ("train", "dev"))
     work = arguments.work / f"{task}-{seed}"
+    work.mkdir(parents=True, exist_ok=True)
+    limit = arguments.limits.get(task, RECIPES[task].limit)
+    train = draw(arguments.data / task / "train.tsv", limit, seed, work)
+    dev = arguments.data / task / "dev.tsv"
     checkpoint = work / "float"
-    command = finetune_command(arguments.checkpoint, task, train, checkpoint, seed)
+    command = finetune_command(arguments.checkpoint, task, train, checkpoint, seed, arguments.bfloat16)
     trained = work / "trained.json"
     if not trained.exists():
         trained.write_text(json.dumps({"seconds": run(command)}))
@@ -126,9 +154,14 @@ def compute(arguments: argparse.Namespace, results: Results, task: str, seed: in
             part.format(**names, seed=seed, work=own) for part in shlex.split(arguments.variants[variant])
         ]
         seconds = run(parts)
+        known = results.floats(task, seed)
+        reference = checkpoint if known is None else None
         evaluation = evaluate(
-            names["model"], task, dev, checkpoint=checkpoint, truncate=True, threads=1, progress=True
+            names["model"], task, dev, checkpoint=reference, truncate=True, threads=1, progress=True
         )
+        scores = evaluation.to_dict()["scores"]
+        for number, floats in enumerate(known or []):
+            scores[number]["float"] = floats
         results.add(
             {
                 "task": task,
@@ -137,7 +170,7 @@ def compute(arguments: argparse.Namespace, results: Results, task: str, seed: in
                 "commands": [*commands, shlex.join(parts)],
                 "training_seconds": json.loads(trained.read_text())["seconds"],
                 "seconds": seconds,
-                "scores": evaluation.to_dict()["scores"],
+                "scores": scores,
                 "examples": evaluation.examples,
                 "truncated": evaluation.truncated,
             }
@@ -186,8 +219,16 @@ def main() -> int:
     parser.add_argument("--work", type=Path, required=True, help="folder for checkpoints, models and results")
     parser.add_argument("--tasks", nargs="+", choices=RECIPES, default=list(RECIPES))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--limit", nargs="+", default=[], metavar="TASK=EXAMPLES", help="of training files")
+    parser.add_argument("--bfloat16", action="store_true", help="fine-tune with matrix products in bfloat16")
     parser.add_argument("--variant", action="append", default=[], metavar="NAME=COMMAND")
     arguments = parser.parse_args()
+    arguments.limits = {}
+    for given in arguments.limit:
+        task, _, examples = given.partition("=")
+        if task not in RECIPES or not examples.isdecimal() or int(examples) < 2:
+            parser.error(f"--limit {given!r}: expected TASK=EXAMPLES, of {', '.join(RECIPES)}, at least 2")
+        arguments.limits[task] = int(examples)
     arguments.variants = {"ptq": PTQ}
     for given in arguments.variant:
         name, separator, command = given.partition("=")

@@ -18,7 +18,7 @@ from torch import nn
 import pyqrt
 from pyqrt.distill.lessons import Reader, read_texts
 from pyqrt.distill.objective import METHODS, Objective, Term, Weights
-from pyqrt.distill.student import shallow_student
+from pyqrt.distill.student import shallow_student, tied
 from pyqrt.distill.training import check_lessons, teach
 from pyqrt.errors import ModelError
 from pyqrt.grids import Scales
@@ -180,6 +180,8 @@ class _Course:
         held_out = min(HELDOUT_EXAMPLES, max(1, len(order) // 8))
         self.unseen = texts.lessons(order[:held_out], *readers)
         self.lessons = texts.lessons(order[held_out:], *readers)
+        if "labels" in self.objective.weights and self.student.config.head.task == "masked_lm":
+            self.lessons = dataclasses.replace(self.lessons, masking=readers[0].masking())
         check_lessons(self.objective, self.lessons)
         self.provenance = {
             "pyqrt_version": pyqrt.__version__,
@@ -199,7 +201,8 @@ class _Course:
     def teach_floats(self, output: Path, progress: Progress) -> list[float]:
         """Trains the float student."""
         options = self.training.options(self.training.epochs, self.training.learning_rate)
-        return self._teach(options, output, "float", progress)
+        with tied(self.student):
+            return self._teach(options, output, "float", progress)
 
     def teach_integers(self, output: Path, threads: int, progress: Progress) -> list[float]:
         """Calibrates the student and trains the integers it becomes."""

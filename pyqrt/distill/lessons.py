@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from pyqrt.distill.masking import Masking
 from pyqrt.errors import ModelError
 from pyqrt.nn import Encoder
 from pyqrt.quantize.api import encode
@@ -28,12 +29,14 @@ LabelLoss = Callable[[Sequence[int], Tensor], Tensor]
 class Lessons:
     """Every example as the student and as the teacher reads it.
 
-    labels: the task's loss on the examples' labels, if they have any.
+    labels: the task's loss on the examples' labels, if they have any. masking: how a masked language model's
+    words are hidden, if its loss counts them as its labels.
     """
 
     student: Sequence[Encoded]
     teacher: Sequence[Encoded]
     labels: LabelLoss | None = None
+    masking: Masking | None = None
 
     @property
     def same_tokens(self) -> bool:
@@ -56,6 +59,11 @@ class Reader:
     def typed(self) -> bool:
         """Does the encoder tell token types apart?"""
         return self.config.type_vocab_size > 1
+
+    def masking(self) -> Masking:
+        """What hides words from a masked language model. Raises ModelError without a mask token."""
+        added = self.tokenizer.encode([""])[0].ids.tolist()  # the special tokens
+        return Masking(self.tokenizer.mask_id, frozenset(added), self.config.vocab_size)
 
     def read(self, examples: Sequence[Example]) -> list[Encoded]:
         """Tokens of every example, cut at the reader's length."""

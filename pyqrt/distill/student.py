@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
+
+from torch import nn
 
 from pyqrt.distill.objective import layer_map
 from pyqrt.errors import ModelError
@@ -55,3 +58,17 @@ def shallow_student(
         taken[name] = weights[f"layers.{taken_from[int(match[1])]}.{match[2]}" if match else name].clone()
     student.load_state_dict(taken)
     return student, changed
+
+
+@contextmanager
+def tied(encoder: Encoder) -> Iterator[None]:
+    """While this lasts, a decoder that its checkpoint ties to the word embeddings is the same parameter."""
+    decoder, table = encoder.head.classifier, encoder.embeddings.word
+    if decoder is None or not encoder.config.head.tied:
+        yield
+        return
+    decoder.weight = table.weight
+    try:
+        yield
+    finally:
+        decoder.weight = nn.Parameter(table.weight.detach().clone())

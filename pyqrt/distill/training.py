@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from pyqrt.distill.lessons import Lessons
+from pyqrt.distill.masking import masked_word_loss
 from pyqrt.distill.objective import Objective
 from pyqrt.errors import ModelError
 from pyqrt.nn import Encoder
@@ -27,7 +29,7 @@ def check_lessons(objective: Objective, lessons: Lessons) -> None:
             "teacher and student cut texts into different tokens; only the result and labels of whole texts "
             "can be compared: leave the other terms out"
         )
-    if "labels" in objective.weights and lessons.labels is None:
+    if "labels" in objective.weights and lessons.labels is None and lessons.masking is None:
         raise ModelError(
             "the loss has the term labels, but the data has none: name its task with --task, "
             "or leave the term out"
@@ -55,11 +57,17 @@ def teach(
     label_weight = objective.weights.get("labels", 0.0)
 
     def loss(numbers: Sequence[int]) -> Tensor:
-        batch = pack_one([lessons.student[i] for i in numbers])
+        batch, seen = (pack_one([of[i] for i in numbers]) for of in (lessons.student, lessons.teacher))
+        target = None
+        if lessons.masking is not None:  # both see the same words hidden
+            ids, target = lessons.masking.hide(batch.ids)
+            batch, seen = replace(batch, ids=ids), replace(seen, ids=ids)
         with torch.no_grad():
-            expected = objective.view(teacher, pack_one([lessons.teacher[i] for i in numbers]))
+            expected = objective.view(teacher, seen)
         actual = objective.view(student, batch, model)
         total: Tensor = objective(actual, expected, batch.offsets)
+        if target is not None:
+            total = total + label_weight * masked_word_loss(actual.result, target)
         if lessons.labels is not None and label_weight:
             total = total + label_weight * lessons.labels(numbers, actual.result)
         return total

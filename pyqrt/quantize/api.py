@@ -161,9 +161,7 @@ def calibrate(
 
     statistics = channel_statistics(encoder, batches())
     scales = choose_scales(encoder, statistics, batches, recipe, limits)
-    # One rounding cannot make good the errors of layers that read different inputs.
-    shared = len(set(encoder.config.layer_order)) < encoder.config.num_hidden_layers
-    if recipe.rounding == "gptq" and not shared:
+    if recipe.rounding == "gptq":
         encoder = round_weights(
             encoder,
             scales,

@@ -63,9 +63,11 @@ def round_weights(
     total, done = sum(len(group) for group in groups.values()), 0
     with torch.inference_mode(), simulated(rounded, scales):
         states = _start(batches)
-        for prefix, places, run in _parts(rounded):
+        for prefix, run in _parts(rounded):
             for tap, group in groups.items():
-                if next(iter(group)).startswith(prefix):
+                name = next(iter(group))
+                if name.startswith(prefix):
+                    places = _places(rounded, name)
                     _round_group(
                         rounded, group, scales.grids.get(tap), statistics, damping, states, places, run
                     )
@@ -95,8 +97,13 @@ def _start(batches: Iterable[PackedBatch]) -> list[_State]:
     return states
 
 
-def _parts(encoder: Encoder) -> Iterator[tuple[str, int, _Run]]:
-    """Parts in the order they run: prefix of their modules' names, times they run, and how.
+def _places(encoder: Encoder, name: str) -> int:
+    """How often a module runs."""
+    return encoder.config.layer_order.count(int(name.split(".")[1])) if name.startswith("layers.") else 1
+
+
+def _parts(encoder: Encoder) -> Iterator[tuple[str, _Run]]:
+    """Parts in the order they run: prefix of their modules' names, and how they run.
 
     A layer is a part; all of them are one where some share their weights.
     """
@@ -116,13 +123,13 @@ def _parts(encoder: Encoder) -> Iterator[tuple[str, int, _Run]]:
         result: Tensor = encoder.head(x, state.packing)
         return result
 
-    yield "embeddings.", 1, lambda state: encoder.embeddings(*state.value)
+    yield "embeddings.", lambda state: encoder.embeddings(*state.value)
     if len(set(order)) == len(order):
         for index in order:
-            yield f"layers.{index}.", 1, through([index])
+            yield f"layers.{index}.", through([index])
     else:
-        yield "layers.", len(order) // len(set(order)), through(order)
-    yield "head.", 1, head
+        yield "layers.", through(order)
+    yield "head.", head
 
 
 def _groups(encoder: Encoder) -> dict[str, dict[str, nn.Linear]]:

@@ -5,12 +5,14 @@ Softmax, layer norm and GELU stay float; their integer forms add far less error 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.weak import WeakIdKeyDictionary
 
 from pyqrt.grids import MAX_S8, MAX_S16, Grid, Scales
 from pyqrt.nn import Encoder
@@ -30,24 +32,38 @@ def simulated(encoder: Encoder, scales: Scales) -> Iterator[None]:
     """Within the context, `encoder` rounds its activations to `scales`; its weights are its own.
 
     Int16 tensors are rounded where they arise, int8 ones where a linear layer reads them, since the
-    residual stream has both forms, or where they arise if none does. `scales` need not have every tensor:
-    the others stay as they are.
+    residual stream has both forms, or where they arise if none does. A layer that has several places reads
+    at each what stands before it, on the grid of that. `scales` need not have every tensor: the others
+    stay as they are.
     """
+    taps, handles, read = encoder.taps(), [], all_sources(encoder)
+    several = {name for names in read.values() if len(names) > 1 for name in names}
+    origin = WeakIdKeyDictionary()  # tensor -> which of `several` saw it
 
-    def rounding(grid: Grid | float) -> Callable[[Tensor], Tensor]:
-        return lambda x: on_grid(x, grid)
+    def rounding(name: str, grid: Grid | float | None) -> Callable[[Tensor], Tensor]:
+        def observe(x: Tensor) -> Tensor:
+            rounded = x if grid is None else on_grid(x, grid)
+            if name in several:
+                origin[rounded] = name
+            return rounded
 
-    def reading(grid: Grid) -> Callable[[nn.Module, Any], Any]:
-        return lambda _, inputs: (on_grid(inputs[0], grid),)
+        return observe
 
-    taps, handles, read = encoder.taps(), [], sources(encoder)
-    unread = {name: grid for name, grid in scales.grids.items() if name not in read.values()}
+    def reading(names: list[str]) -> Callable[[nn.Module, Any], Any]:
+        def read_one(_: nn.Module, inputs: Any) -> Any:
+            name = names[0] if len(names) == 1 else origin[inputs[0]]
+            return (on_grid(inputs[0], scales.grids[name]),) if name in scales.grids else None
+
+        return read_one
+
+    known = {name for names in read.values() for name in names}
+    unread = {name: grid for name, grid in scales.grids.items() if name not in known}
     try:
-        for name, grid in (unread | scales.wide).items():
-            taps[name].observer = rounding(grid)
-        for linear, name in read.items():
-            if name in scales.grids:
-                handles.append(linear.register_forward_pre_hook(reading(scales.grids[name])))
+        for name, grid in (dict.fromkeys(several) | unread | scales.wide).items():
+            taps[name].observer = rounding(name, grid)
+        for linear, names in read.items():
+            if any(name in scales.grids for name in names):
+                handles.append(linear.register_forward_pre_hook(reading(names)))
         yield
     finally:
         for tap in taps.values():
@@ -61,15 +77,23 @@ def sources(encoder: Encoder) -> dict[nn.Linear, str]:
 
     Of layers that share weights, the last place's.
     """
-    found = {linear: name for name, linears in encoder.readers().items() for linear in linears}
+    return {linear: names[-1] for linear, names in all_sources(encoder).items()}
+
+
+def all_sources(encoder: Encoder) -> dict[nn.Linear, list[str]]:
+    """Taps of the tensors that each linear layer reads: several if its layer stands after different ones."""
+    found: dict[nn.Linear, list[str]] = defaultdict(list)
+    for name, linears in encoder.readers().items():
+        for linear in linears:
+            found[linear].append(name)
     head = encoder.head
     if head.transform is not None:
-        found[head.transform] = "head.pooled"
+        found[head.transform] = ["head.pooled"]
     before = "head.activation"
     if head.ffn is not None:
-        found[head.ffn.up] = encoder.stream_tap(encoder.config.layer_order[-1])
-        found[head.ffn.down] = "head.ffn.activation"
+        found[head.ffn.up] = [encoder.stream_tap(encoder.config.layer_order[-1])]
+        found[head.ffn.down] = ["head.ffn.activation"]
         before = "head.ffn.output"
     if head.classifier is not None:
-        found[head.classifier] = "head.normalized" if head.norm is not None else before
-    return found
+        found[head.classifier] = ["head.normalized" if head.norm is not None else before]
+    return dict(found)

@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from pyqrt.lower.linear import quantize_linear
-from pyqrt.models import families
+from pyqrt.models import families, family
 from pyqrt.nn import Encoder
 from pyqrt.quantize.api import compare_encoder, quantize_encoder
 from pyqrt.quantize.choose import choose_scales
 from pyqrt.quantize.gptq import Moments, round_columns
 from pyqrt.quantize.recipe import read_recipe
 from pyqrt.quantize.round_weights import round_weights
-from pyqrt.quantize.simulate import sources
+from pyqrt.quantize.simulate import on_grid, simulated, sources
 from pyqrt.quantize.statistics import channel_statistics
 from pyqrt.quantize.texts import Encoded, pack
 from pyqrt.runtime.model import Model
@@ -108,6 +108,48 @@ def test_a_rounded_model_stands_nearer_the_floats() -> None:
         return compare_encoder(encoder, Model(file), unseen).relative_error
 
     assert error("gptq") < error("nearest")
+
+
+SHARING = [
+    number
+    for number in range(len(family("albert").tiny()))
+    if len(set(tiny_encoder("albert", number).config.layer_order))
+    < len(tiny_encoder("albert", number).config.layer_order)
+]
+
+
+@pytest.mark.parametrize("number", SHARING)
+def test_layers_that_share_weights_stand_nearer_the_floats_too(number: int) -> None:
+    """Of places with different inputs, and of layers with different numbers of places."""
+    encoder = tiny_encoder("albert", number)
+    sequences = random_sequences(encoder, mixed_lengths(encoder, 64))
+    unseen = random_sequences(encoder, mixed_lengths(encoder, 64), seed=1)
+
+    def error(rounding: str) -> float:
+        recipe = replace(read_recipe("default"), rounding=rounding)  # type: ignore[arg-type]
+        file = quantize_encoder(encoder, sequences, recipe)
+        return compare_encoder(encoder, Model(file), unseen).relative_error
+
+    assert error("gptq") < error("nearest")
+
+
+def test_a_place_reads_on_the_grid_of_what_stands_before_it() -> None:
+    number = next(n for n in SHARING if tiny_encoder("albert", n).config.layer_order == (0, 0))
+    encoder = tiny_encoder("albert", number)
+    batch = next(iter(pack(random_sequences(encoder, mixed_lengths(encoder, 8)))))
+    statistics = channel_statistics(encoder, [batch])
+    scales = choose_scales(encoder, statistics, lambda: [batch], read_recipe("default"))
+    read: list[torch.Tensor] = []
+    with torch.no_grad(), simulated(encoder, scales):
+        query = encoder.layers[0].attention.query  # type: ignore[union-attr]
+        query.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
+        encoder(batch.ids, batch.offsets, batch.types)
+    first, second = read
+    wide, narrow = scales.wide["embeddings.projected"], scales.grids["layers.0.ffn.output"]
+    assert "embeddings.projected" not in scales.grids
+    torch.testing.assert_close(first, on_grid(first, wide), rtol=0, atol=1e-6)
+    torch.testing.assert_close(second, on_grid(second, narrow), rtol=0, atol=1e-6)
+    assert (first - on_grid(first, narrow)).abs().max() > 1e-3
 
 
 def test_the_given_encoder_is_left_alone_and_the_result_repeats() -> None:

@@ -51,7 +51,10 @@ def test_a_table_from_a_checkpoint_and_no_work_twice(
     assert (cell["task"], cell["seed"], cell["variant"], cell["examples"]) == ("sst2", 5, "ptq", 40)
     assert cell["scores"][0]["integer"]["value"] == 1.0
     assert [command.split()[0] for command in cell["commands"]] == ["python", "pyqrt"]
-    assert "--limit 160" in cell["commands"][0]
+    drawn = (tmp_path / "work" / "sst2-5" / "train.tsv").read_text().splitlines()
+    assert len(drawn) == 161
+    assert str(tmp_path / "work" / "sst2-5" / "train.tsv") in cell["commands"][0]
+    assert "--bfloat16" not in cell["commands"][0]
     assert "| sst2 | accuracy | 5 | 100.00 | 100.00 |" in capsys.readouterr().out
 
     ran: list[list[str]] = []
@@ -62,8 +65,27 @@ def test_a_table_from_a_checkpoint_and_no_work_twice(
     assert results.main() == 0
     assert [command[:2] for command in ran] == [["pyqrt", "quantize"]]  # nothing trained, ptq not repeated
     assert "| float | ptq | again |" in (tmp_path / "work" / "results.md").read_text()
+    first, second = map(json.loads, (tmp_path / "work" / "results.jsonl").read_text().splitlines())
+    assert first["scores"][0]["float"] == second["scores"][0]["float"]  # not evaluated again
+    assert second["scores"][0]["difference"] is None
     assert results.main() == 0
     assert len(ran) == 1
+
+
+def test_limits_draw_a_file_that_everything_reads(tmp_path: Path) -> None:
+    source = tmp_path / "all.tsv"
+    source.write_text("sentence\tlabel\na\x85b\t0\nc\t1\nd\t0\n")
+    assert results.draw(source, None, 0, tmp_path) == source
+    assert results.draw(source, 3, 0, tmp_path) == source
+    drawn = results.draw(source, 2, 0, tmp_path)
+    header, *lines = drawn.read_text().split("\n")
+    assert header == "sentence\tlabel"
+    assert len(lines) == 3
+    assert lines[-1] == ""
+    assert set(lines[:-1]) < {"a\x85b\t0", "c\t1", "d\t0"}
+    assert results.draw(source, 2, 0, tmp_path) == drawn
+    with pytest.raises(ModelError, match="other examples than --limit 1 draws"):
+        results.draw(source, 1, 0, tmp_path)
 
 
 def test_a_cut_line_is_computed_again(tmp_path: Path) -> None:
@@ -102,6 +124,11 @@ def test_a_command_that_fails_stops_with_its_text(
     with pytest.raises(SystemExit):
         results.main()
     assert "expected NAME=COMMAND" in capsys.readouterr().err
+    for limit in ("sst2", "sst2=1", "no=5"):
+        monkeypatch.setattr("sys.argv", [*arguments, "--limit", limit])
+        with pytest.raises(SystemExit):
+            results.main()
+        assert "expected TASK=EXAMPLES" in capsys.readouterr().err
 
 
 def test_finetune_tells_errors_in_one_line(
