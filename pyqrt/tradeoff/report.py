@@ -195,8 +195,7 @@ def _table(table: Table, wide: Sequence[int] = ()) -> str:
         return ""
     head = "".join(f"<th>{_text(name)}</th>" for name in columns)
     body = "".join(f"<tr>{_cells(row, wide)}</tr>" for row in rows)
-    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-    return f'<div class="scroll">{table}</div>'
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def _cells(row: Sequence[str], wide: Sequence[int]) -> str:
