@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # Draws a panel; what it returns is called when the layout is final, and writes the labels.
 Draw = Callable[["Axes", Panel], Callable[[], None]]
 
+DPI = 160  # of the files, and so of the layout: letters are as wide as their pixels allow
 _LEGEND_ROW = 0.24  # inches
 
 
@@ -68,11 +69,13 @@ def _figure(
     if not panels:
         return None
     columns = min(2, len(panels))
+    if columns == 1:
+        width, height = 1.2 * width, 1.2 * height
     lines = -(-len(panels) // columns)
     of_row = 4 if columns == 1 else 5
     below = _LEGEND_ROW * -(-len(handles) // of_row) + 0.1
     with rc_context(FONT):
-        figure = Figure(figsize=(width * columns, height * lines + below), layout="constrained")
+        figure = Figure(figsize=(width * columns, height * lines + below), dpi=DPI, layout="constrained")
         FigureCanvasAgg(figure)
         grid = figure.subplots(lines, columns, squeeze=False)
         figure.legend(

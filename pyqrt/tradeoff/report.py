@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 REPORT = "report.html"
-_DPI = 160
 
 _PICTURES: tuple[tuple[str, Callable[[Sequence[Panel]], Figure | None], str, str], ...] = (
     (
@@ -109,7 +108,7 @@ def _image(figure: Figure, kind: str) -> bytes:
     data = io.BytesIO()
     metadata = {"Date": None} if kind == "svg" else {"Software": None}
     with rc_context(FONT):  # names within an SVG are made when it is written
-        figure.savefig(data, format=kind, dpi=_DPI, metadata=metadata)
+        figure.savefig(data, format=kind, dpi=plot.DPI, metadata=metadata)
     return data.getvalue()
 
 
@@ -195,7 +194,8 @@ def _table(table: Table, wide: Sequence[int] = ()) -> str:
         return ""
     head = "".join(f"<th>{_text(name)}</th>" for name in columns)
     body = "".join(f"<tr>{_cells(row, wide)}</tr>" for row in rows)
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    inner = f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
+    return f'<div class="scroll"><table>{inner}</table></div>'
 
 
 def _cells(row: Sequence[str], wide: Sequence[int]) -> str:
