@@ -143,7 +143,9 @@ def attention(
     relative_query: Tensor | None = None,
     variant: str | None = None,
 ) -> Tensor:
-    """As `pyqrt.ops.attention`."""
+    """As `pyqrt.ops.attention`; relative tables are copied."""
+    from pyqrt.ops import relative_tables
+
     kernels = _kernels(variant)
     torch = sys.modules["torch"]
     tokens, width = _matrix("query", query, query, torch.int8).shape
@@ -164,9 +166,9 @@ def attention(
     check_range("output_multiplier", factors, 2**13, 2**14 - 1)
     exponents = vector("output_exponent", _host(output_exponent), np.int32, heads)
     check_range("output_exponent", exponents, -8, 16)
-    tables = (relative_bias, relative_key, relative_query)
-    if relative_index is not None or any(table is not None for table in tables):
-        raise ModelError("relative positions are not taken on GPUs one op at a time; run them on the CPU")
+    relative = (relative_index, relative_bias, relative_key, relative_query)
+    host: list[Any] = [None if table is None else _host(table) for table in relative]
+    index, _, tables = relative_tables(host[0], host[1], host[2], host[3], heads, width)
     output = query.new_zeros((tokens, width))
     kernels.attention(
         query,
@@ -182,6 +184,7 @@ def attention(
         _stream(query),
         choice("polynomial", polynomial, POLYNOMIALS),
         -1 if window is None else integer("window", window, 0, _LONGEST),
+        *(None if table is None else _device(table, query) for table in (index, *tables)),
     )
     return output
 

@@ -285,7 +285,9 @@ def attention(
     exponents = check_range(
         "output_exponent", vector("output_exponent", output_exponent, np.int32, heads), -8, 16
     )
-    index, rows, tables = _relative(relative_index, relative_bias, relative_key, relative_query, heads, width)
+    index, rows, tables = relative_tables(
+        relative_index, relative_bias, relative_key, relative_query, heads, width
+    )
     output = np.zeros((tokens, width), np.int8)
     zero = integer("zero_point", zero_point, -_MAX_S8, _MAX_S8)
     _ops.attention(
@@ -308,7 +310,7 @@ def attention(
     return like(query, output)
 
 
-def _relative(
+def relative_tables(
     index: Array | None,
     bias: Array | None,
     key: Array | None,

@@ -2,43 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from gpu.targets import TARGETS
+from gpu.targets import TARGETS, Target
 from ops.harness import difference
 from ops.test_linear import EPILOGUES, make_case, seeded
-from pyqrt import ModelError, ops
+from pyqrt import ModelError, gpu_ops, ops
 
 
-@pytest.fixture(autouse=True)
-def gpu() -> None:
-    TARGETS[-1].modules()
+@pytest.fixture(params=[TARGETS[0], TARGETS[-1]], ids=["emulated", "GPU"])
+def both(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Calls ops.<op> on CPU tensors, and its twin for CUDA tensors, and compares.
 
+    The emulated GPU's memory is the CPU's, so there the twin is called by its own name.
+    """
+    target: Target = request.param
+    _, kernels = target.modules()
+    device, twins = ("cpu", gpu_ops) if target.capability else ("cuda", ops)
+    if target.capability:
+        monkeypatch.setattr(gpu_ops, "_kernels", lambda variant: kernels)
+        monkeypatch.setattr(gpu_ops, "_stream", lambda tensor: 0)
 
-def both(op: str, *arguments: Any, **named: Any) -> None:
-    """Calls ops.<op> on CPU tensors and on the GPU's, and compares."""
-
-    def tensors(value: Any, device: str) -> Any:
+    def tensors(value: Any, place: str) -> Any:
         if isinstance(value, np.ndarray):
-            return torch.from_numpy(np.ascontiguousarray(value)).to(device)
+            return torch.from_numpy(np.ascontiguousarray(value)).to(place)
         if isinstance(value, list | tuple):
-            return type(value)(tensors(item, device) for item in value)
+            return type(value)(tensors(item, place) for item in value)
         return value
 
-    def call(device: str) -> Any:
-        results = getattr(ops, op)(
-            *tensors(arguments, device), **{name: tensors(value, device) for name, value in named.items()}
-        )
+    def call(module: ModuleType, place: str, op: str, arguments: Any, named: dict[str, Any]) -> Any:
+        named = {name: tensors(value, place) for name, value in named.items()}
+        results = getattr(module, op)(*tensors(arguments, place), **named)
         many = results if isinstance(results, tuple) else (results,)
-        assert all(result is None or result.device.type == device for result in many)
+        assert all(result is None or result.device.type == place for result in many)
         return tuple(None if result is None else result.cpu().numpy() for result in many)
 
-    problem = difference(call("cuda"), call("cpu"))
-    assert not problem, problem
+    def compare(op: str, *arguments: Any, **named: Any) -> None:
+        expected = call(ops, "cpu", op, arguments, named)
+        problem = difference(call(twins, device, op, arguments, named), expected)
+        assert not problem, problem
+
+    return compare
+
+
+Both = Callable[..., None]
 
 
 def random(rng: np.random.Generator, limit: int, dtype: Any, *shape: int) -> Any:
@@ -47,7 +60,7 @@ def random(rng: np.random.Generator, limit: int, dtype: Any, *shape: int) -> Any
 
 @pytest.mark.parametrize("wide", [False, True], ids=["s8", "s16"])
 @pytest.mark.parametrize("epilogue", EPILOGUES)
-def test_linear(epilogue: str, wide: bool) -> None:
+def test_linear(both: Both, epilogue: str, wide: bool) -> None:
     for m, k, n in ((1, 1, 1), (37, 65, 130), (300, 256, 96)):
         case = make_case(seeded(m, k, n), m, k, n, epilogue, wide)
         weight = case.pop("weight")
@@ -65,7 +78,7 @@ def test_linear(epilogue: str, wide: bool) -> None:
 
 
 @pytest.mark.parametrize("window", [None, 5])
-def test_attention(window: int | None) -> None:
+def test_attention(both: Both, window: int | None) -> None:
     rng = seeded(1)
     offsets = np.array([0, 1, 1, 70, 200], np.int32)
     rows = [random(rng, 127, np.int8, 201, 96) for _ in range(3)]
@@ -73,7 +86,20 @@ def test_attention(window: int | None) -> None:
     both("attention", *rows, offsets, *heads, zero_point=-3, window=window)
 
 
-def test_layernorm() -> None:
+def test_attention_with_relative_positions(both: Both) -> None:
+    rng = seeded(4)
+    rows = [random(rng, 127, np.int8, 40, 64) for _ in range(3)]
+    heads = [np.full(2, value, np.int32) for value in (20000, 9000, 1)]
+    index = rng.integers(0, 5, 2 * 8 + 1).astype(np.int32)
+    tables = {
+        "relative_bias": random(rng, 9000, np.int32, 2, 5),
+        "relative_key": random(rng, 127, np.int8, 5, 64),
+        "relative_query": random(rng, 127, np.int8, 5, 64),
+    }
+    both("attention", *rows, np.array([0, 7, 40], np.int32), *heads, relative_index=index, **tables)
+
+
+def test_layernorm(both: Both) -> None:
     rng = seeded(2)
     rows = random(rng, 32767, np.int16, 33, 300)
     gain, bias = random(rng, 9000, np.int16, 300), random(rng, 9000, np.int32, 300)
@@ -81,7 +107,7 @@ def test_layernorm() -> None:
     both("layernorm", rows, gain8=gain, bias8=bias, shift8=14, normalize=False)
 
 
-def test_rows() -> None:
+def test_rows(both: Both) -> None:
     rng = seeded(3)
     rows = random(rng, 32767, np.int16, 40, 77)
     both("normalize", rows)
@@ -93,6 +119,12 @@ def test_rows() -> None:
     both("embedding", [(*table, index), (*table, index[::-1].copy())], shift=6)
 
 
+@pytest.fixture
+def gpu() -> None:
+    TARGETS[-1].modules()
+
+
+@pytest.mark.usefixtures("gpu")
 def test_streams_are_respected() -> None:
     """What a slow stream writes is read after it was written, though another stream is free."""
     stream = torch.cuda.Stream()
@@ -107,6 +139,7 @@ def test_streams_are_respected() -> None:
     np.testing.assert_array_equal(result.cpu().numpy(), expected)
 
 
+@pytest.mark.usefixtures("gpu")
 def test_mistakes_are_named() -> None:
     rows = torch.zeros((4, 8), dtype=torch.int16, device="cuda")
     with pytest.raises(ModelError, match="variant 'avx2' is for arrays on the CPU"):
