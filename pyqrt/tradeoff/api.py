@@ -102,7 +102,6 @@ def measure(
         file = ResultsFile(output / RESULTS)
         run = _begin(file, settings, candidates, missing, workloads, command)
         measurement = Measurement(file, run, candidates, output / "logs", report)
-        measurement.prepare()
         measurement.score(
             metrics,
             output / "rows",

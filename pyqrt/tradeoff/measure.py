@@ -35,21 +35,8 @@ class Measurement:
         failed = {record["candidate"]["id"] for record in self._records("not_measured")}
         self._candidates = [candidate for candidate in candidates if candidate.id not in failed]
 
-    def prepare(self) -> None:
-        """Converts what peers need; one that has been scored has it."""
-        done = {record["candidate"] for record in self._records("score")}
-        waiting = [c for c in self._candidates if c.system != PYQRT and c.id not in done]
-        for number, candidate in enumerate(waiting):
-            self._progress("converting", number, len(waiting))
-            try:
-                with self._process(candidate, _runtime.available_cpus()) as process:
-                    process.ask("prepare")
-            except WorkerError as error:
-                self._give_up(candidate, error)
-        self._progress("converting", len(waiting), len(waiting))
-
     def score(self, metrics: Mapping[str, Sequence[Metric]], folder: Path, **evaluation: Any) -> None:
-        """Evaluates every candidate that is not yet, floats first, as the others are compared with them.
+        """Converts and evaluates every candidate that is not yet; floats first, the others' reference.
 
         metrics: by checkpoint. folder: of the rows. evaluation: task, data, labels, truncate and limit.
         """
@@ -65,6 +52,7 @@ class Measurement:
 
             try:
                 with self._process(candidate, _runtime.available_cpus()) as process:
+                    process.ask("prepare")
                     found = process.ask("score", report, rows=str(rows), **evaluation)
             except WorkerError as error:
                 self._give_up(candidate, error)

@@ -115,8 +115,7 @@ class TorchModel(RectangleSystem):
     """transformers' model, called without gradients."""
 
     def prepare(self) -> None:
-        """Nothing to convert, but what cannot be read shows here."""
-        float_model(self.job)
+        """Nothing: the checkpoint is what is loaded."""
 
     def files(self) -> list[Path]:
         """The checkpoint's weights; int8 are made of them while loading."""
