@@ -49,7 +49,7 @@ PYBIND11_MODULE(PYQRT_MODULE, module) {
   module.doc() = "Checked integer programs and the sessions that run them on a GPU.";
   pyqrt::translate_errors();
 
-  py::class_<CudaModel>(module, "Model",
+  py::class_<CudaModel>(module, "Model", py::module_local(),
                         "A program and its tensors, checked; constants go to the device.")
       .def(py::init<const py::dict&, const py::dict&, const std::string&>(), py::arg("program"),
            py::arg("tensors"), py::arg("isa") = "")
@@ -58,7 +58,8 @@ PYBIND11_MODULE(PYQRT_MODULE, module) {
           "verify", [](const CudaModel& model) { model.plan->verify(); },
           py::call_guard<py::gil_scoped_release>(), "Reads every weight and checks it.");
 
-  py::class_<Session>(module, "Session", "A stream and working memory that run a model.")
+  py::class_<Session>(module, "Session", py::module_local(),
+                      "A stream and working memory that run a model.")
       .def(py::init([](CudaModel& model, int device, int64_t pass_tokens) {
              return model.new_session(device, pass_tokens);
            }),
