@@ -34,7 +34,8 @@ def accuracy_figure(panels: Sequence[Panel]) -> Figure | None:
 def difference_figure(panels: Sequence[Panel]) -> Figure | None:
     """What quantization costs: score minus that of the float model, against latency."""
     shown = [panel for panel in panels if with_difference(panel)]
-    return _figure(shown, draw_difference, _systems(shown), width=6.6, height=4.0)
+    rows = [row for panel in shown for row in with_difference(panel)]
+    return _figure(shown, draw_difference, system_handles(rows, letters=True), width=6.6, height=4.0)
 
 
 def length_figure(panels: Sequence[Panel]) -> Figure | None:

@@ -67,14 +67,13 @@ class Panel:
     rows: list[Row] = field(default_factory=list)
 
     def title(self) -> str:
-        """Machine and threads."""
-        record = self.run.record
-        settings = record["settings"]
-        if record["machine"].get("gpu"):
-            return str(record["machine"]["gpu"])
-        cpu = str(record["machine"].get("cpu") or record["machine"].get("platform"))
+        """Machine, instruction set of pyqrt's kernels, and threads."""
+        machine = self.run.record["machine"]
+        if machine.get("gpu"):
+            return str(machine["gpu"])
+        isa = next((f" ({row.isa})" for row in self.rows if row.isa), "")
         plural = "" if self.threads == 1 else "s"
-        return f"{cpu}, {self.threads} thread{plural}" + ("" if settings["device"] == "cpu" else ", GPU")
+        return f"{machine.get('cpu') or machine.get('platform')}{isa}, {self.threads} thread{plural}"
 
 
 def panels(runs: Sequence[Run]) -> list[Panel]:

@@ -42,8 +42,8 @@ def test_a_workload_of_several_texts(run: Run) -> None:
 def test_panels_are_of_one_number_of_threads(run: Run) -> None:
     found = panels([run])
     assert [(panel.title(), len(panel.rows)) for panel in found] == [
-        ("CPU one, 1 thread", 18),
-        ("CPU one, 2 threads", 18),
+        ("CPU one (avx2), 1 thread", 18),
+        ("CPU one (avx2), 2 threads", 18),
     ]
     row = found[0].rows[0]
     assert (row.peak_bytes, row.file_bytes, row.load_seconds, row.isa) == (

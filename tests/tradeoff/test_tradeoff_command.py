@@ -189,8 +189,8 @@ def test_merge(tmp_path: Path) -> None:
     result = invoke("--merge", first, "-o", own)
     assert result.exit_code == 0, result.stderr
     text = (own / "report.html").read_text()
-    assert "<h3>CPU one, 1 thread</h3>" in text
-    assert "<h3>Pi, 1 thread</h3>" in text
+    assert "<h3>CPU one (avx2), 1 thread</h3>" in text
+    assert "<h3>Pi (avx2), 1 thread</h3>" in text
     assert len(read_results([own / "results.jsonl"])) == 1  # which is as it was
 
 
