@@ -40,6 +40,7 @@ def main() -> int:
     )
     parser.add_argument("--bfloat16", action="store_true", help="matrix products in bfloat16")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     parser.add_argument("--threads", type=int, help="default: torch's")
     arguments = parser.parse_args()
     if arguments.threads:
@@ -59,6 +60,7 @@ def main() -> int:
                 max_length=arguments.max_length,
                 freeze_embeddings=arguments.freeze_embeddings,
                 bfloat16=arguments.bfloat16,
+                device=arguments.device,
                 state=arguments.output / "training.state",
                 progress=progress,
             )

@@ -4,15 +4,17 @@
 
 CHECKPOINT_DIR is fine-tuned on every task, with every seed; DATA_DIR holds one folder per task with
 train.tsv and dev.tsv. --limit TASK=EXAMPLES trains on so many examples, drawn with the seed (else on as
-many as RECIPES says); --bfloat16 computes matrix products of the fine-tuning in it, where the CPU does.
+many as RECIPES says); --bfloat16 computes matrix products of the fine-tuning in it; --device cuda
+fine-tunes on a GPU. --jobs commands run side by side, where there are several on a CPU each.
 Every cell (task, seed, variant) is a line in WORK_DIR/results.jsonl, with its command lines. Cells that
-are there are not computed again, and a fine-tuning that was killed goes on from where it was.
+are there are not computed again, and a training that was killed goes on from where it was.
 WORK_DIR/results.md, also printed, has the medians over seeds. Variants beyond `float` and `ptq` are
 commands that write a model file from the fine-tuned checkpoint, given as
 
     --variant 'qat=pyqrt quantize {checkpoint} -o {model} --calibration {train} ...'
 
-with {checkpoint}, {model}, {train}, {task}, {seed} and {work} (a folder of the cell's own) filled in.
+with {checkpoint}, {model}, {train}, {task}, {seed}, {device} and {work} (a folder of the cell's own)
+filled in.
 {train} holds what the floats were trained on.
 """
 
@@ -21,18 +23,21 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import queue
 import random
 import shlex
 import statistics
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pyqrt import ModelError
-from pyqrt.eval import evaluate
 
 PTQ = "pyqrt quantize {checkpoint} -o {model} --calibration {train} --force --json"
 
@@ -46,16 +51,17 @@ class Recipe:
     limit: int | None = None
 
 
-# Chosen for one CPU thread: about 2 million tokens a seed.
 RECIPES = {
-    "sst2": Recipe(epochs=2, learning_rate=1e-4, limit=8000),
-    "mrpc": Recipe(epochs=3, learning_rate=1e-4),
-    "cola": Recipe(epochs=3, learning_rate=1e-4),
-    "rte": Recipe(epochs=2, learning_rate=1e-4),
-    "stsb": Recipe(epochs=2, learning_rate=1e-4),
-    "conll2003": Recipe(epochs=3, learning_rate=2e-4, limit=5000),
+    "sst2": Recipe(epochs=2, learning_rate=1e-4, limit=12000),
+    "mrpc": Recipe(epochs=5, learning_rate=1e-4),
+    "cola": Recipe(epochs=5, learning_rate=1e-4),
+    "rte": Recipe(epochs=5, learning_rate=1e-4),
+    "stsb": Recipe(epochs=5, learning_rate=1e-4),
+    "conll2003": Recipe(epochs=3, learning_rate=2e-4, limit=8000),
 }
 Cell = dict[str, Any]
+RUNNING: set[subprocess.Popen[bytes]] = set()
+CPUS: queue.Queue[int] = queue.Queue()  # that no command is bound to; empty: none is bound
 
 
 class Results:
@@ -63,6 +69,7 @@ class Results:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._lock = threading.Lock()
         self.cells: list[Cell] = []
         if path.exists():
             # a kill may have cut the last line
@@ -75,16 +82,12 @@ class Results:
         key = {"task": task, "seed": seed, "variant": variant}
         return next((cell for cell in self.cells if key.items() <= cell.items()), None)
 
-    def floats(self, task: str, seed: int) -> list[Any] | None:
-        """The floats' scores, if a cell of the task and the seed has them: all variants share them."""
-        cells = (cell for cell in self.cells if (cell["task"], cell["seed"]) == (task, seed))
-        return next(([score["float"] for score in cell["scores"]] for cell in cells), None)
-
     def add(self, cell: Cell) -> None:
         """Append a cell, on disk when this returns."""
-        self.cells.append(cell)
-        with self.path.open("a") as file:
-            file.write(json.dumps(cell) + "\n")
+        with self._lock:
+            self.cells.append(cell)
+            with self.path.open("a") as file:
+                file.write(json.dumps(cell) + "\n")
 
 
 def draw(train: Path, limit: int | None, seed: int, work: Path) -> Path:
@@ -101,22 +104,46 @@ def draw(train: Path, limit: int | None, seed: int, work: Path) -> Path:
     return drawn
 
 
-def finetune_command(
-    checkpoint: Path, task: str, train: Path, output: Path, seed: int, bfloat16: bool
-) -> list[str]:
-    """The call of tools/finetune.py for a cell."""
-    recipe = RECIPES[task]
+@dataclass(frozen=True)
+class Work:
+    """A task with a seed: its folder, and the data the floats are trained on."""
+
+    task: str
+    seed: int
+    folder: Path
+    train: Path
+    dev: Path
+
+    @property
+    def checkpoint(self) -> Path:
+        """Folder of the fine-tuned floats."""
+        return self.folder / "float"
+
+
+def work_of(arguments: argparse.Namespace, task: str, seed: int) -> Work:
+    """The work of a task and a seed, its folder made."""
+    folder = arguments.work / f"{task}-{seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    limit = arguments.limits.get(task, RECIPES[task].limit)
+    train = draw(arguments.data / task / "train.tsv", limit, seed, folder)
+    return Work(task, seed, folder, train, arguments.data / task / "dev.tsv")
+
+
+def finetune_command(arguments: argparse.Namespace, work: Work) -> list[str]:
+    """The call of tools/finetune.py."""
+    recipe = RECIPES[work.task]
     tool = Path(__file__).with_name("finetune.py")
-    command: list[Any] = ["python", tool, checkpoint, "--task", task, "--data", train, "-o", output]
-    command += ["--epochs", recipe.epochs, "--learning-rate", recipe.learning_rate, "--seed", seed]
-    command += ["--threads", 1]
-    if bfloat16:
+    command: list[Any] = ["python", tool, arguments.checkpoint, "--task", work.task]
+    command += ["--data", work.train, "-o", work.checkpoint, "--epochs", recipe.epochs]
+    command += ["--learning-rate", recipe.learning_rate, "--seed", work.seed]
+    command += ["--device", arguments.device]
+    if arguments.bfloat16:
         command.append("--bfloat16")
     return [str(part) for part in command]
 
 
-def run(command: list[str]) -> float:
-    """Run a command, its output on stderr; returns its seconds. Raises ModelError if it fails.
+def run(command: list[str], log: Path) -> float:
+    """Run a command, what it prints going to `log`; returns its seconds. Raises ModelError if it fails.
 
     `python` and `pyqrt` are those of the running interpreter.
     """
@@ -124,57 +151,87 @@ def run(command: list[str]) -> float:
     started = time.perf_counter()
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     environment = os.environ | {"PATH": path}
-    status = subprocess.run(command, stdout=2, env=environment, check=False).returncode
+    cpu = CPUS.get() if CPUS.qsize() else None
+    bound = command if cpu is None else ["taskset", "-c", str(cpu), *command]
+    try:
+        with log.open("w") as file:
+            process = subprocess.Popen(bound, stdout=file, stderr=file, env=environment)
+        RUNNING.add(process)
+        status = process.wait()
+        RUNNING.discard(process)
+    finally:
+        if cpu is not None:
+            CPUS.put(cpu)
     if status:
-        raise ModelError(f"exit status {status} of: {shlex.join(command)}")
+        raise ModelError(f"exit status {status} of: {shlex.join(command)}\n{log.read_text()[-2000:]}")
     return time.perf_counter() - started
 
 
-def compute(arguments: argparse.Namespace, results: Results, task: str, seed: int) -> None:
-    """The missing cells of a task and a seed: the integers' and, with each, the floats' scores."""
-    missing = [name for name in arguments.variants if results.find(task, seed, name) is None]
-    if not missing:
-        return
-    work = arguments.work / f"{task}-{seed}"
-    work.mkdir(parents=True, exist_ok=True)
-    limit = arguments.limits.get(task, RECIPES[task].limit)
-    train = draw(arguments.data / task / "train.tsv", limit, seed, work)
-    dev = arguments.data / task / "dev.tsv"
-    checkpoint = work / "float"
-    command = finetune_command(arguments.checkpoint, task, train, checkpoint, seed, arguments.bfloat16)
-    trained = work / "trained.json"
+def finetune(arguments: argparse.Namespace, work: Work) -> None:
+    """The floats, unless they are there."""
+    trained = work.folder / "trained.json"
     if not trained.exists():
-        trained.write_text(json.dumps({"seconds": run(command)}))
-    commands = [shlex.join(command)]
-    for variant in missing:
-        names = {"checkpoint": checkpoint, "model": work / f"{variant}.qrt", "train": train, "task": task}
-        own = work / variant
-        own.mkdir(parents=True, exist_ok=True)
-        parts = [
-            part.format(**names, seed=seed, work=own) for part in shlex.split(arguments.variants[variant])
-        ]
-        seconds = run(parts)
-        known = results.floats(task, seed)
-        reference = checkpoint if known is None else None
-        evaluation = evaluate(
-            names["model"], task, dev, checkpoint=reference, truncate=True, threads=1, progress=True
-        )
-        scores = evaluation.to_dict()["scores"]
-        for number, floats in enumerate(known or []):
-            scores[number]["float"] = floats
-        results.add(
-            {
-                "task": task,
-                "seed": seed,
-                "variant": variant,
-                "commands": [*commands, shlex.join(parts)],
-                "training_seconds": json.loads(trained.read_text())["seconds"],
-                "seconds": seconds,
-                "scores": scores,
-                "examples": evaluation.examples,
-                "truncated": evaluation.truncated,
-            }
-        )
+        seconds = run(finetune_command(arguments, work), work.folder / "finetune.log")
+        trained.write_text(json.dumps({"seconds": seconds}))
+
+
+def compute(arguments: argparse.Namespace, results: Results, work: Work, variant: str) -> None:
+    """A cell: the integers, their scores and the floats'."""
+    own = work.folder / variant
+    own.mkdir(parents=True, exist_ok=True)
+    model = work.folder / f"{variant}.qrt"
+    names = {"checkpoint": work.checkpoint, "model": model, "train": work.train, "task": work.task}
+    names |= {"seed": work.seed, "work": own, "device": arguments.device}
+    making = [part.format(**names) for part in shlex.split(arguments.variants[variant])]
+    seconds = run(making, own / "command.log")
+    scores = own / "scores.json"
+    scoring: list[Any] = ["pyqrt", "eval", model, "--task", work.task, "--data", work.dev]
+    scoring += ["--checkpoint", work.checkpoint, "--truncate", "--threads", 1, "--json", scores]
+    scoring = [str(part) for part in scoring]
+    run(scoring, own / "eval.log")
+    evaluation = json.loads(scores.read_text())
+    commands = [finetune_command(arguments, work), making, scoring]
+    results.add(
+        {
+            "task": work.task,
+            "seed": work.seed,
+            "variant": variant,
+            "commands": [shlex.join(command) for command in commands],
+            "training_seconds": json.loads((work.folder / "trained.json").read_text())["seconds"],
+            "seconds": seconds,
+            **{name: evaluation[name] for name in ("scores", "examples", "truncated")},
+        }
+    )
+
+
+def compute_all(arguments: argparse.Namespace, results: Results) -> None:
+    """Every missing cell, `arguments.jobs` commands at a time, floats before the cells made of them.
+
+    Raises ModelError for the first that fails. Then, and when interrupted, nothing goes on running.
+    """
+    waiting: dict[Future[None], tuple[Work, Sequence[str]]] = {}
+    pool = ThreadPoolExecutor(arguments.jobs)
+    try:
+        for seed in arguments.seeds:  # a whole table for each seed, so that a stop leaves one of use
+            for task in arguments.tasks:
+                missing = [name for name in arguments.variants if results.find(task, seed, name) is None]
+                if missing:
+                    work = work_of(arguments, task, seed)
+                    waiting[pool.submit(finetune, arguments, work)] = (work, missing)
+        while waiting:
+            done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+            for future in done:
+                work, variants = waiting.pop(future)
+                future.result()
+                for name in variants:
+                    waiting[pool.submit(compute, arguments, results, work, name)] = (work, ())
+            markdown = table(results.cells, list(arguments.variants))
+            (arguments.work / "results.md").write_text(markdown)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in list(RUNNING):
+            process.terminate()
+        pool.shutdown()
 
 
 def table(cells: list[Cell], variants: list[str]) -> str:
@@ -182,8 +239,10 @@ def table(cells: list[Cell], variants: list[str]) -> str:
     lines = ["| task | metric | seeds | float | " + " | ".join(variants) + " |"]
     lines.append("|---|---|---|" + "---:|" * (1 + len(variants)))
     ranking: dict[str, list[float]] = {}
-    for task in dict.fromkeys(cell["task"] for cell in cells):
+    for task in RECIPES:
         of_task = [cell for cell in cells if cell["task"] == task]
+        if not of_task:
+            continue
         for number, first in enumerate(of_task[0]["scores"]):
             values = {"float": _median(of_task, number, "float")}
             for variant in variants:
@@ -220,6 +279,8 @@ def main() -> int:
     parser.add_argument("--tasks", nargs="+", choices=RECIPES, default=list(RECIPES))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--limit", nargs="+", default=[], metavar="TASK=EXAMPLES", help="of training files")
+    parser.add_argument("--jobs", type=int, default=1, help="commands that run side by side")
+    parser.add_argument("--device", default="cpu", help="where the floats are trained: cpu, cuda or cuda:N")
     parser.add_argument("--bfloat16", action="store_true", help="fine-tune with matrix products in bfloat16")
     parser.add_argument("--variant", action="append", default=[], metavar="NAME=COMMAND")
     arguments = parser.parse_args()
@@ -235,14 +296,16 @@ def main() -> int:
         if not separator:
             parser.error(f"--variant {given!r}: expected NAME=COMMAND")
         arguments.variants[name] = command
+    cpus = sorted(os.sched_getaffinity(0))
+    if not 1 <= arguments.jobs <= len(cpus):
+        parser.error(f"--jobs {arguments.jobs}: expected 1 to {len(cpus)}, the CPUs there are")
+    if arguments.jobs > 1:
+        for cpu in cpus:
+            CPUS.put(cpu)
     arguments.work.mkdir(parents=True, exist_ok=True)
     results = Results(arguments.work / "results.jsonl")
     try:
-        for seed in arguments.seeds:  # a whole table for each seed, so that a stop leaves one of use
-            for task in arguments.tasks:
-                compute(arguments, results, task, seed)
-                markdown = table(results.cells, list(arguments.variants))
-                (arguments.work / "results.md").write_text(markdown)
+        compute_all(arguments, results)
     except (ModelError, OSError) as error:
         print(f"results: {error}", file=sys.stderr)
         return 1

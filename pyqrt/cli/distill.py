@@ -33,7 +33,8 @@ MaxLength = Annotated[
     int | None, typer.Option(min=1, help="Tokens of a text; longer ones are cut. Default: the model's.")
 ]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
-Threads = Annotated[int, typer.Option(min=1, help="Of the integer program in training.")]
+Threads = Annotated[int, typer.Option(min=1, help="Of the integer program in training, on a CPU.")]
+Device = Annotated[str, typer.Option(help="Where training computes: cpu, cuda or cuda:N.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON, no progress.")]
 
 
@@ -74,6 +75,7 @@ def distill(
     max_length: MaxLength = None,
     seed: Seed = 0,
     threads: Threads = 1,
+    device: Device = "cpu",
     as_json: Json = False,
 ) -> None:
     """Train a smaller or integer student to compute what a teacher computes.
@@ -106,6 +108,7 @@ def distill(
             max_length=max_length,
         ),
         threads=threads,
+        device=device,
         progress=not as_json,
     )
     _print_report(output, report, as_json)
@@ -129,6 +132,7 @@ def qat(
     max_length: MaxLength = None,
     seed: Seed = 0,
     threads: Threads = 1,
+    device: Device = "cpu",
     as_json: Json = False,
 ) -> None:
     """Quantization-aware training: train a model's integers towards its floats.
@@ -155,6 +159,7 @@ def qat(
             max_length=max_length,
         ),
         threads=threads,
+        device=device,
         progress=not as_json,
     )
     _print_report(output, report, as_json)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 import pyqrt
@@ -37,6 +38,7 @@ from pyqrt.quantize.statistics import channel_statistics
 from pyqrt.quantize.texts import pack
 from pyqrt.runtime.format import write
 from pyqrt.runtime.model import Model
+from pyqrt.train.device import training_device
 from pyqrt.train.loop import Options, SavePoint
 
 
@@ -88,6 +90,7 @@ def distill_checkpoint(
     weights: Weights | None = None,
     training: Training | None = None,
     threads: int = 1,
+    device: str = "cpu",
     progress: bool = True,
 ) -> dict[str, Any]:
     """Trains a student to compute what a teacher computes; returns a report.
@@ -97,18 +100,19 @@ def distill_checkpoint(
     calibration (`pyqrt.quantize.texts`), or the training file of `task`, one of `pyqrt.eval`'s, where the
     loss has the term labels; an eighth, at most 128, is held out for the report. student: the checkpoint
     directory it starts from; or layers: so many of the teacher's; neither: a copy of the teacher.
-    threads: of the integer program in training.
+    threads: of the integer program in training, on device "cpu"; device may be "cuda" or "cuda:N" too.
 
     The state of training stands in files beside the output, `OUTPUT.float-training` and
     `OUTPUT.integer-training`: the same call continues a training that was killed, and gives the same
-    bytes. They are removed at the end. Raises ModelError when the models, the data and the options do not
-    fit together.
+    bytes on a CPU. They are removed at the end. Raises ModelError when the models, the data and the options
+    do not fit together, and for a device that is not there.
     """
     started = time.perf_counter()
     output, data = Path(output), Path(data)
     weights, training = weights or weights_of("result"), training or Training()
     _check_output(output)
-    course = _Course(Path(teacher), student, layers, task, data, weights, training)
+    place = training_device(device)
+    course = _Course(Path(teacher), student, layers, task, data, weights, training, place)
     with progress_bars(progress) as report:
         losses = {"float": course.teach_floats(output, report)} if training.epochs else {}
         if output.suffix == ".qrt":
@@ -153,12 +157,13 @@ class _Course:
         data: Path,
         weights: Weights,
         training: Training,
+        place: torch.device,
     ) -> None:
         if student is not None and layers is not None:
             raise ModelError(
                 "student and layers are both given; layers are those of a student from its teacher"
             )
-        self.training = training
+        self.training, self.place = training, place
         texts = read_texts(data, task)
         self.teacher, source = load_checkpoint(teacher)
         self.teacher.requires_grad_(False)
@@ -195,7 +200,7 @@ class _Course:
             "task": task,
             "data_sha256": hashlib.sha256(data.read_bytes()).hexdigest(),
             "loss": dataclasses.asdict(weights),
-            "training": dataclasses.asdict(training),
+            "training": {**dataclasses.asdict(training), "device": place.type},
         }
 
     def teach_floats(self, output: Path, progress: Progress) -> list[float]:
@@ -241,11 +246,11 @@ class _Course:
 
     def _teach(self, options: Options, output: Path, kind: str, progress: Progress) -> list[float]:
         identity = json.dumps({"kind": kind, **self.provenance}, sort_keys=True)
-        return teach(
-            self.model,
-            self.student,
-            self.teacher,
-            self.objective,
+        everything = (self.model, self.student, self.teacher, self.objective)
+        for module in everything:
+            module.to(self.place)
+        losses = teach(
+            *everything,
             self.lessons,
             options,
             batch_size=self.training.batch,
@@ -253,6 +258,9 @@ class _Course:
             progress=progress,
             stage=f"training in {kind}s",
         )
+        for module in everything:
+            module.cpu()
+        return losses
 
     def _calibrated(self) -> Scales:
         seen = self.lessons.student[:CALIBRATION_EXAMPLES]

@@ -110,7 +110,8 @@ class LabelledTexts:
         )
 
         def loss(batch: Sequence[int], result: Tensor) -> Tensor:
-            value: Tensor = task_loss(result, torch.cat([ours[number].target for number in batch]))
+            targets = torch.cat([ours[number].target for number in batch])
+            value: Tensor = task_loss(result, targets.to(result.device))
             return value
 
         return Lessons([item.tokens for item in ours], [item.tokens for item in theirs], loss)

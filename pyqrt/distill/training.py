@@ -51,10 +51,12 @@ def teach(
 ) -> list[float]:
     """Trains `model`: the student itself, or the `QuantizedEncoder` around it. The mean loss of every epoch.
 
-    Raises ModelError as `check_lessons` and `fit` do.
+    It computes on the student's device, where the others have to be too. Raises ModelError as `check_lessons`
+    and `fit` do.
     """
     check_lessons(objective, lessons)
     label_weight = objective.weights.get("labels", 0.0)
+    place = next(student.parameters()).device
 
     def loss(numbers: Sequence[int]) -> Tensor:
         batch, seen = (pack_one([of[i] for i in numbers]) for of in (lessons.student, lessons.teacher))
@@ -62,12 +64,13 @@ def teach(
         if lessons.masking is not None:  # both see the same words hidden
             ids, target = lessons.masking.hide(batch.ids)
             batch, seen = replace(batch, ids=ids), replace(seen, ids=ids)
+        batch, seen = batch.to(place), seen.to(place)
         with torch.no_grad():
             expected = objective.view(teacher, seen)
         actual = objective.view(student, batch, model)
         total: Tensor = objective(actual, expected, batch.offsets)
         if target is not None:
-            total = total + label_weight * masked_word_loss(actual.result, target)
+            total = total + label_weight * masked_word_loss(actual.result, target.to(place))
         if lessons.labels is not None and label_weight:
             total = total + label_weight * lessons.labels(numbers, actual.result)
         return total

@@ -12,7 +12,7 @@ from pyqrt.grids import MAX_S8, MAX_S16, Scales, Vector
 from pyqrt.lower.attention import lower_attention
 from pyqrt.lower.builder import ProgramBuilder, Tapped, Tensor
 from pyqrt.lower.feed_forward import lower_feed_forward
-from pyqrt.lower.fixed_point import round_half_up, small_multipliers
+from pyqrt.lower.fixed_point import rows_in_s8, small_multipliers
 from pyqrt.lower.head import lower_head
 from pyqrt.lower.linear import IntegerInput
 from pyqrt.lower.parts import Parts, Stream, to_numpy
@@ -95,9 +95,9 @@ def _embeddings(parts: Parts, config: EncoderConfig, embeddings: Embeddings) -> 
 
 def _rows(parts: Parts, name: str, tables: dict[str, Vector], position_offset: int) -> Stream:
     """The sum of a row of each table."""
+    row_limits = {role: np.maximum(t.max(axis=1), -t.min(axis=1)) for role, t in tables.items()}
     # No sum of rows can exceed the sum of the tables' largest entries: nothing saturates.
-    sum_scale = max(sum(float(np.abs(t).max()) for t in tables.values()), 1e-9) / MAX_S16
-    row_limits = {role: np.abs(table).max(axis=1) for role, table in tables.items()}
+    sum_scale = max(sum(float(limits.max()) for limits in row_limits.values()), 1e-9) / MAX_S16
     ratios = np.concatenate(list(row_limits.values())) / MAX_S8 / sum_scale
     multipliers, shift = small_multipliers(ratios)
     tensors: dict[str, Tensor] = {}
@@ -106,8 +106,7 @@ def _rows(parts: Parts, name: str, tables: dict[str, Vector], position_offset: i
         multiplier = multipliers[start : start + len(table)]
         start += len(table)
         row_scale = np.maximum(multiplier, 1) * 2.0**-shift * sum_scale
-        entries = np.clip(round_half_up(table / row_scale[:, None]), -MAX_S8, MAX_S8)
-        tensors[role] = entries.astype(np.int8)
+        tensors[role] = rows_in_s8(table, row_scale)
         tensors[f"{role}_multiplier"] = multiplier
     total = parts.builder.buffer("s16", "tokens", next(iter(tables.values())).shape[1])
     parts.builder.node(

@@ -6,10 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyqrt.errors import ModelError
-from pyqrt.grids import MAX_S16, Vector
+from pyqrt.grids import MAX_S8, MAX_S16, Vector
 
 MIN_SHIFT, MAX_SHIFT = 26, 62  # csrc/fixed/fixed.h
 MAX_BIAS = 2**30 - 1
+_BLOCK_ROWS = 256  # what is worked on at once stays in the cache
 
 
 class LoweringError(ModelError):
@@ -19,6 +20,17 @@ class LoweringError(ModelError):
 def round_half_up(values: NDArray[np.floating] | float) -> NDArray[np.int64]:
     """Nearest integers, ties towards +infinity, as everywhere in the integer program."""
     return np.floor(np.asarray(values, dtype=np.float64) + 0.5).astype(np.int64)
+
+
+def rows_in_s8(values: Vector, scale: Vector) -> NDArray[np.int8]:
+    """`values` [n, k] over the scale [n] of their row, rounded half up and saturated at +-127."""
+    integers = np.empty(values.shape, np.int8)
+    for begin in range(0, len(values), _BLOCK_ROWS):
+        rows = slice(begin, begin + _BLOCK_ROWS)
+        block = values[rows] / scale[rows, None]
+        np.floor(block + 0.5, out=block)
+        integers[rows] = np.clip(block, -MAX_S8, MAX_S8, out=block)
+    return integers
 
 
 def multiplier_and_shift(ratio: Vector) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
@@ -43,9 +55,8 @@ def multiplier_and_shift(ratio: Vector) -> tuple[NDArray[np.int32], NDArray[np.i
 def small_multipliers(ratio: Vector) -> tuple[NDArray[np.int16], int]:
     """`ratio` [n] >= 0 as ``multiplier[c] * 2^-shift`` with int16 multipliers and one shift in [1, 30]."""
     for shift in range(30, 0, -1):
-        multiplier = round_half_up(ratio * 2.0**shift)
-        if multiplier.max() <= MAX_S16:
-            return multiplier.astype(np.int16), shift
+        if round_half_up(ratio.max() * 2.0**shift) <= MAX_S16:
+            return round_half_up(ratio * 2.0**shift).astype(np.int16), shift
     raise LoweringError(f"a factor of {float(ratio.max()):.3g} exceeds what int16 multipliers hold, 16383")
 
 
@@ -54,12 +65,12 @@ def gain_and_bias(gain: Vector, bias: Vector) -> tuple[NDArray[np.int16], NDArra
 
     G is int16, |B| < 2^30, and the sum fits int32 for every int16 y.
     """
+    extremes = np.array([[x.min(), x.max()] for x in (gain, bias)])
     for shift in range(30, 0, -1):
-        integer_gain = round_half_up(gain * 2.0**shift)
-        integer_bias = round_half_up(bias * 2.0**shift)
-        largest_gain, largest_bias = np.abs(integer_gain).max(), np.abs(integer_bias).max()
+        largest_gain, largest_bias = np.abs(round_half_up(extremes * 2.0**shift)).max(axis=1).tolist()
         worst = MAX_S16 * largest_gain + largest_bias + 2 ** (shift - 1)
         if largest_gain <= MAX_S16 and largest_bias <= MAX_BIAS and worst < 2**31:
+            integer_gain, integer_bias = (round_half_up(x * 2.0**shift) for x in (gain, bias))
             return integer_gain.astype(np.int16), integer_bias.astype(np.int32), shift
     raise LoweringError(
         f"a layer norm's gain {float(np.abs(gain).max()):.3g} or offset {float(np.abs(bias).max()):.3g} "

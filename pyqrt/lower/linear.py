@@ -14,6 +14,7 @@ from pyqrt.lower.fixed_point import (
     LoweringError,
     multiplier_and_shift,
     round_half_up,
+    rows_in_s8,
     small_multipliers,
 )
 from pyqrt.ops import pack_weight
@@ -71,11 +72,11 @@ def quantize_linear(weight: Vector, bias: Vector, source: Grid | float) -> Integ
         np.abs(folded).max(axis=1) / MAX_S8,
         np.maximum(np.abs(real_bias) / (_BIAS_LIMIT * unit), 1e-30),
     )
-    integers = np.clip(round_half_up(folded / scale[:, None]), -MAX_S8, MAX_S8)
+    integers = rows_in_s8(folded, scale)
     integer_bias = round_half_up(real_bias / (scale * unit))
     if isinstance(source, Grid):
-        integer_bias -= source.zero_point * integers.sum(axis=1)
-    return IntegerLinear(integers.astype(np.int8), integer_bias, scale * unit, pre_shift, worst_sum)
+        integer_bias -= source.zero_point * integers.sum(axis=1, dtype=np.int64)
+    return IntegerLinear(integers, integer_bias, scale * unit, pre_shift, worst_sum)
 
 
 def add_linear(

@@ -103,8 +103,7 @@ class QuantizedEncoder(nn.Module):
             )
         self.encoder = encoder
         self.threads = threads
-        self._place = next(encoder.parameters()).device
-        self.device = str(self._place) if device is None else device
+        self._device = device
         self._scales = scales
         self._run: _Run | None = None
         self._linears = {n: m for n, m in encoder.named_modules() if isinstance(m, nn.Linear)}
@@ -116,6 +115,15 @@ class QuantizedEncoder(nn.Module):
             tap.observer = partial(self._observe, name)
         for linear in self._linears.values():
             linear.register_forward_pre_hook(self._read)
+
+    @property
+    def _place(self) -> torch.device:
+        return next(self.encoder.parameters()).device
+
+    @property
+    def device(self) -> str:
+        """Where the integer program runs, as named for `pyqrt.load`."""
+        return str(self._place) if self._device is None else self._device
 
     def forward(self, ids: Tensor, offsets: Sequence[int] | Tensor, types: Tensor | None = None) -> Tensor:
         """As `Encoder.forward`; the result is the program's integers times their scale."""

@@ -22,6 +22,10 @@ class PackedBatch:
     types: torch.Tensor
     offsets: list[int]
 
+    def to(self, place: torch.device) -> PackedBatch:
+        """The same batch on a device of torch's."""
+        return PackedBatch(self.ids.to(place), self.types.to(place), self.offsets)
+
 
 @dataclass
 class ChannelStatistics:

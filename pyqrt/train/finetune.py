@@ -23,6 +23,7 @@ from pyqrt.quantize.texts import Encoded, pack_one
 from pyqrt.runtime.tokenization import Encoded as Tokens
 from pyqrt.runtime.tokenization import Tokenizer
 from pyqrt.train.batches import epoch_batches
+from pyqrt.train.device import training_device
 from pyqrt.train.head import with_new_head
 from pyqrt.train.loop import Options, SavePoint, fit
 from pyqrt.train.save import save_checkpoint
@@ -60,6 +61,7 @@ def finetune(
     max_length: int = 128,
     freeze_embeddings: bool = False,
     bfloat16: bool = False,
+    device: str = "cpu",
     state: Path | None = None,
     progress: Progress = silent,
 ) -> dict[str, Any]:
@@ -68,12 +70,14 @@ def finetune(
     task, data: one of `pyqrt.eval`'s with labels of texts or tokens, and its training file. limit: use
     so many examples only, drawn with options.seed. max_length: tokens; longer texts are cut.
     freeze_embeddings: leave the embedding tables as they are. bfloat16: compute matrix products in it.
-    state: file that the training continues from after a kill; deleted at the end.
+    device: "cpu", "cuda" or "cuda:N". state: file that the training continues from after a kill; deleted
+    at the end.
 
     Returns the mean loss of every epoch and the numbers of examples and of texts that were cut. The same
-    arguments give the same bytes on the same machine with the same number of threads.
-    Raises ModelError for data or a checkpoint that cannot be used.
+    arguments give the same bytes on the same CPU with the same number of threads; GPUs add in any order.
+    Raises ModelError for data or a checkpoint that cannot be used, and for a device that is not there.
     """
+    place = training_device(device)
     labelled = read_labelled(task, data)
     if limit is not None and limit < len(labelled.examples):
         drawn = random.Random(options.seed).sample(list(labelled.examples), limit)
@@ -85,17 +89,17 @@ def finetune(
     tokenizer = Tokenizer(source.tokenizer_json, source.max_length)
     sequences, cut = label_sequences(labelled, tokenizer, typed=encoder.config.type_vocab_size > 1)
     lengths = [len(sequence.tokens.ids) for sequence in sequences]
-    encoder.embeddings.requires_grad_(not freeze_embeddings)
+    encoder.to(place).embeddings.requires_grad_(not freeze_embeddings)
 
     def loss(batch: list[int]) -> Tensor:
         chosen = [sequences[index] for index in batch]
-        packed = pack_one([sequence.tokens for sequence in chosen])
-        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+        packed = pack_one([sequence.tokens for sequence in chosen]).to(place)
+        with torch.autocast(place.type, torch.bfloat16, enabled=bfloat16):
             logits = encoder(packed.ids, packed.offsets, packed.types)
-        return task_loss(logits.float(), torch.cat([sequence.target for sequence in chosen]))
+        return task_loss(logits.float(), torch.cat([sequence.target for sequence in chosen]).to(place))
 
     details = [checkpoint.name, source.sha256, task, data.name, len(sequences), batch_size, max_length]
-    details += [freeze_embeddings, bfloat16]
+    details += [freeze_embeddings, bfloat16, place.type]
     losses = fit(
         encoder,
         lambda epoch: epoch_batches(lengths, batch_size, options.seed, epoch),
@@ -105,7 +109,7 @@ def finetune(
         progress=progress,
         stage=f"fine-tuning on {task}",
     )
-    save_checkpoint(encoder, source, output)
+    save_checkpoint(encoder.cpu(), source, output)
     if state is not None:
         state.unlink(missing_ok=True)
     return {"losses": losses, "examples": len(sequences), "cut": cut}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -179,3 +181,39 @@ def test_memory_that_runs_out(tmp_path: Path) -> None:
         assert [v.tobytes() for v in model.run(batch).values] == [
             v.tobytes() for v in expected.run(batch).values
         ]
+
+
+LOST = """
+import sys
+import torch
+import pyqrt
+
+on_gpu, on_cpu = pyqrt.load(sys.argv[1], device="cuda"), pyqrt.load(sys.argv[1])
+batch = [[2, 4, 3], [5]]
+equal = [v.tobytes() for v in on_gpu.run(batch).values] == [v.tobytes() for v in on_cpu.run(batch).values]
+try:  # an index that a kernel of torch's refuses: nothing in this process can use the GPU after it
+    torch.zeros(3, device="cuda")[torch.tensor([7], device="cuda")].cpu()
+except RuntimeError:
+    pass
+for attempt in (lambda: on_gpu.run(batch), lambda: pyqrt.load(sys.argv[1], device="cuda").run(batch)):
+    try:
+        attempt()
+        print("no error")
+    except pyqrt.ModelError as error:
+        print(error)
+del on_gpu
+print(equal, len(on_cpu.run(batch).values))
+"""
+
+
+def test_a_device_that_is_lost(tmp_path: Path) -> None:
+    """Each use says so, the process ends as it should, and the CPU goes on."""
+    GPU.modules()
+    command = [sys.executable, "-c", LOST, str(any_model(tmp_path))]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert result.returncode == 0, result.stderr
+    first, second, last = result.stdout.strip().splitlines()
+    for message in (first, second):
+        assert message.startswith("CUDA: ")
+        assert message.endswith("restart the process, or use device='cpu'")
+    assert last == "True 2"
