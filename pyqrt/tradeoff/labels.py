@@ -13,37 +13,51 @@ Box = tuple[float, float, float, float]  # left, bottom, right, top
 
 DISTANCES = (7, 14, 22, 31, 42, 55, 70, 86)  # points
 DIRECTIONS = ((1, 1), (-1, 1), (1, -1), (-1, -1), (0, 1), (0, -1), (1, 0), (-1, 0))
-NEAR = 14  # beyond it a line leads to the point
+FARNESS = 1.5  # what a point of distance costs, in square points of a label on a bar
+NEAR = 10  # beyond it a line leads to the point
+BAR = 1  # points from a bar's middle to its edge
 MARKER = 5  # points from a marker's middle to its edge
 SIZE = 7.5
 END_SIZE = 6.5
 
 
 def place_labels(
-    axes: Axes, points: Sequence[tuple[float, float]], texts: Sequence[str], colors: Sequence[str]
+    axes: Axes,
+    points: Sequence[tuple[float, float]],
+    bars: Sequence[tuple[tuple[float, float], tuple[float, float]]],
+    texts: Sequence[str],
+    colors: Sequence[str],
 ) -> None:
     """Writes `texts` beside points, in data coordinates, clear of points and of each other where it can be.
 
-    The axes' limits and place must be final.
+    bars: the ends (x, x), (y, y) of every point's, on which labels lie only where other places are far. The
+    axes' limits and place must be final.
     """
+    from matplotlib.patheffects import withStroke
+
     figure: Any = axes.figure
     scale = figure.dpi / 72.0
     frame = axes.get_window_extent()
     inside = (frame.x0, frame.y0, frame.x1, frame.y1)
     pixels = axes.transData.transform(list(points)).tolist()
     taken = [_box(x, y, 2 * MARKER * scale, 2 * MARKER * scale, 0, 0) for x, y in pixels]
+    drawn: list[Box] = []
+    for (x, y), (across, along) in zip(points, bars, strict=True):
+        for ends in (zip(across, (y, y), strict=True), zip((x, x), along, strict=True)):
+            (left, bottom), (right, top) = axes.transData.transform(list(ends)).tolist()
+            edge = BAR * scale
+            drawn.append((left - edge, bottom - edge, right + edge, top + edge))
     for point, (x, y), text, color in zip(points, pixels, texts, colors, strict=True):
         width, height = _size(axes, text)
         best: tuple[float, int, tuple[int, int], Box] | None = None
         for distance, (right, up) in product(DISTANCES, DIRECTIONS):
             step = distance * scale
             box = _box(x + right * step, y + up * step, width, height, right, up)
-            cost = sum(_overlap(box, other) for other in taken)
+            cost = 10.0 * sum(_overlap(box, other) for other in taken)
+            cost += sum(_overlap(box, bar) for bar in drawn) + FARNESS * step * scale
             cost += 10.0 * (width * height - _overlap(box, inside))  # worse than an overlap
             if best is None or cost < best[0]:
                 best = cost, distance, (right, up), box
-            if best[0] <= 0.0:
-                break
         assert best is not None
         _, distance, (right, up), box = best
         taken.append(box)
@@ -58,6 +72,7 @@ def place_labels(
             color=color,
             arrowprops={"arrowstyle": "-", "color": color, "lw": 0.5} if distance > NEAR else None,
             zorder=6,
+            path_effects=[withStroke(linewidth=2.0, foreground="white")],
         )
 
 

@@ -82,7 +82,13 @@ def _points(axes: Axes, panel: Panel, rows: Sequence[Row], values: Sequence[dict
 def _write_labels(axes: Axes, panel: Panel, rows: Sequence[Row], values: Sequence[dict[str, float]]) -> None:
     of_models = model_letters(panel.rows)
     points = list(zip(_milliseconds(panel, rows), [value["value"] for value in values], strict=True))
-    place_labels(axes, points, [label(row, of_models) for row in rows], [look(row).color for row in rows])
+    latencies = [row.latencies[main_workload(panel), SINGLE] for row in rows]
+    bars = [
+        ((latency.low * 1e3, latency.high * 1e3), (value["low"], value["high"]))
+        for latency, value in zip(latencies, values, strict=True)
+    ]
+    texts = [label(row, of_models) for row in rows]
+    place_labels(axes, points, bars, texts, [look(row).ink for row in rows])
 
 
 def _milliseconds(panel: Panel, rows: Sequence[Row]) -> list[float]:

@@ -38,6 +38,7 @@ class Look:
     """Of one candidate."""
 
     color: str
+    ink: str  # of text: the colour, darker
     marker: str
     face: str  # white: its products are of floats
     line: str
@@ -46,7 +47,8 @@ class Look:
 def look(row: Row) -> Look:
     """Of the row's candidate."""
     color, marker = _LOOKS.get(row.candidate["system"], _OTHER)
-    return Look(color, marker, "white" if row.floats else color, "--" if row.floats else "-")
+    dark = "#" + "".join(f"{int(color[i : i + 2], 16) * 2 // 3:02X}" for i in (1, 3, 5))
+    return Look(color, dark, marker, "white" if row.floats else color, "--" if row.floats else "-")
 
 
 def model_letters(rows: Sequence[Row]) -> dict[str, str]:
