@@ -59,6 +59,28 @@ def test_a_peer_computes_what_the_floats_do(
     assert np.allclose(alone[0], found[1], atol=1e-5 if variant == "fp32" else 0.1)
 
 
+def test_quantized_products_do_not_saturate(tmp_path: Path) -> None:
+    """Products of ONNX Runtime's int8 graph whose pairs exceed 16 bits, on any CPU."""
+    onnx, onnxruntime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
+    from pyqrt.tradeoff.systems.onnxruntime_model import _quantize
+
+    weights = np.full((64, 8), 0.5, np.float32)
+    floats, integers = tmp_path / "floats.onnx", tmp_path / "integers.onnx"
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "product",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 64])],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1, 8])],
+        [onnx.numpy_helper.from_array(weights, "w")],
+    )
+    opset = [onnx.helper.make_opsetid("", 17)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=9), floats)
+    _quantize(floats, integers)
+    session = onnxruntime.InferenceSession(str(integers), providers=["CPUExecutionProvider"])
+    x = np.ones((1, 64), np.float32)
+    np.testing.assert_allclose(session.run(None, {"x": x})[0], x @ weights, rtol=0.02)
+
+
 def test_a_rectangle() -> None:
     found = rectangle([([5, 6, 7], [0, 1, 1]), ([8], [0])])
     assert found["input_ids"].tolist() == [[5, 6, 7], [8, 0, 0]]

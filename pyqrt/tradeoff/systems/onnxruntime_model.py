@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from pyqrt import _runtime
 from pyqrt.tradeoff.systems.base import Job, Rectangle, RectangleSystem, System
 
 OPSET = 17
@@ -95,6 +96,12 @@ def _fuse(source: Path, target: Path, sizes: tuple[int, int]) -> None:
     fused.save_model_to_file(str(target))
 
 
+def _saturates() -> bool:
+    """Do this CPU's int8 kernels add pairs of products in 16 bits? x86-64 without VNNI does."""
+    supported = {isa["name"] for isa in _runtime.isas() if isa["supported"]}
+    return "avx2" in supported and not any("vnni" in name for name in supported)
+
+
 def _quantize(source: Path, target: Path) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -103,6 +110,7 @@ def _quantize(source: Path, target: Path) -> None:
         str(target),
         per_channel=True,
         weight_type=QuantType.QInt8,
+        reduce_range=_saturates(),  # as its documentation says, for such CPUs: weights of 7 bits
         op_types_to_quantize=["MatMul", "Gemm", "Attention"],
         extra_options={"MatMulConstBOnly": True, "DefaultTensorType": 1},
     )
