@@ -31,9 +31,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -209,22 +209,29 @@ def compute_all(arguments: argparse.Namespace, results: Results) -> None:
 
     Raises ModelError for the first that fails. Then, and when interrupted, nothing goes on running.
     """
-    waiting: dict[Future[None], tuple[Work, Sequence[str]]] = {}
+    ready: list[tuple[int, str, Work]] = []  # number of the task and seed; the variant, "" for the floats
+    missing: dict[int, list[str]] = {}
+    for seed in arguments.seeds:  # a whole table for each seed, so that a stop leaves one of use
+        for task in arguments.tasks:
+            names = [name for name in arguments.variants if results.find(task, seed, name) is None]
+            if names:
+                missing[len(ready)] = names
+                ready.append((len(ready), "", work_of(arguments, task, seed)))
+    running: dict[Future[None], tuple[int, str, Work]] = {}
     pool = ThreadPoolExecutor(arguments.jobs)
     try:
-        for seed in arguments.seeds:  # a whole table for each seed, so that a stop leaves one of use
-            for task in arguments.tasks:
-                missing = [name for name in arguments.variants if results.find(task, seed, name) is None]
-                if missing:
-                    work = work_of(arguments, task, seed)
-                    waiting[pool.submit(finetune, arguments, work)] = (work, missing)
-        while waiting:
-            done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+        while ready or running:
+            ready.sort(key=lambda item: item[:2])
+            while ready and len(running) < arguments.jobs:
+                item = number, variant, work = ready.pop(0)
+                function = partial(compute, arguments, results, work, variant)
+                running[pool.submit(function if variant else partial(finetune, arguments, work))] = item
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
-                work, variants = waiting.pop(future)
+                number, variant, work = running.pop(future)
                 future.result()
-                for name in variants:
-                    waiting[pool.submit(compute, arguments, results, work, name)] = (work, ())
+                if not variant:
+                    ready += [(number, name, work) for name in missing[number]]
             markdown = table(results.cells, list(arguments.variants))
             (arguments.work / "results.md").write_text(markdown)
     finally:
