@@ -1,9 +1,13 @@
-// The ops that treat every number or every row by itself: gelu, lookup, normalize, embedding, pool.
+// The ops that treat every number or every row by itself: gelu, lookup, normalize, embedding, pool,
+// multiply, rotary; and neighbours.
 #include "ops/embedding/embedding.h"
 #include "ops/gelu/gelu.h"
 #include "ops/lookup/lookup.h"
+#include "ops/multiply/multiply.h"
+#include "ops/neighbours/neighbours.h"
 #include "ops/normalize/normalize.h"
 #include "ops/pool/pool.h"
+#include "ops/rotary/rotary.h"
 #include "tests/harness.h"
 
 namespace pyqrt::test {
@@ -14,13 +18,13 @@ Matrix<int16_t> words(Random& random, int64_t rows, int64_t width) {
   return Matrix<int16_t>::random(random, rows, width, -limit, limit, any_draw(random));
 }
 
-// Runs a kernel that writes args.output, [rows, width], for the given range in two parts.
+// Runs a kernel that writes `pointer`, [rows, width], for the given range in two parts.
 template <class Output, class Kernels, class Args>
 void check_rows(const std::string& op, const Kernels& kernels, Args args, int64_t rows,
-                int64_t width) {
+                int64_t width, Output* Args::*pointer = &Args::output) {
   check_variants(op, kernels, describe({{"rows", rows}, {"width", width}}), [&](auto& kernel) {
     Matrix<Output> output(rows, width, 3);
-    args.output = output.data();
+    args.*pointer = output.data();
     args.output_stride = output.stride();
     kernel(args, Range{0, rows / 2});
     kernel(args, Range{rows / 2, rows});
@@ -128,6 +132,94 @@ void test_pool(int cases) {
     args.input_stride = input.stride();
     args.offsets = offsets.data();
     check_rows<int16_t>("pool", kPoolKernels, args, sequences, args.width);
+  }
+}
+
+void test_multiply(int cases) {
+  Random random(10);
+  for (int number = 0; number < cases; ++number) {
+    const int64_t rows = random.integer(0, 20);
+    MultiplyArgs args;
+    args.width = random.width();
+    const auto a = words(random, rows, args.width);
+    const auto b = words(random, rows, args.width);
+    const Draw how = random.one_of({Draw::kEven, Draw::kLimits});
+    const auto multiplier =
+        vector_of<int32_t>(random, args.width, int64_t{1} << 30, INT32_MAX, how);
+    const int64_t most = random.one_of<int64_t>({kMultiplyMinShift, 33, 50, fixed::kMaxShift});
+    const auto shift = vector_of<int32_t>(random, args.width, kMultiplyMinShift, most, how);
+    args.a = a.data();
+    args.a_stride = a.stride();
+    args.b = b.data();
+    args.b_stride = b.stride();
+    args.multiplier = multiplier.data();
+    args.shift = shift.data();
+    check_rows("multiply", kMultiplyKernels, args, rows, args.width, &MultiplyArgs::output16);
+    args.zero_point = static_cast<int32_t>(random.integer(-127, 127));
+    check_rows("multiply", kMultiplyKernels, args, rows, args.width, &MultiplyArgs::output8);
+  }
+}
+
+void test_rotary(int cases) {
+  Random random(11);
+  for (int number = 0; number < cases; ++number) {
+    constexpr int64_t kPositions = 9;
+    const int64_t rows = random.integer(0, 5);
+    RotaryArgs args;
+    args.heads = random.integer(1, 4);
+    args.head_dim = 1 + random.width();
+    const int64_t pairs =
+        random.one_of<int64_t>({args.head_dim / 2, random.integer(1, args.head_dim / 2)});
+    args.rotated = 2 * pairs;
+    args.shift = static_cast<int>(random.integer(15, 24));
+    const int64_t width = args.heads * args.head_dim;
+    const auto input = words(random, rows, width);
+    const auto position = vector_of<int32_t>(random, rows, 0, kPositions - 1);
+    const Draw how = any_draw(random);
+    const auto table = [&] {
+      Matrix<int16_t> entries(kPositions, pairs, 0);
+      for (int64_t e = 0; e < kPositions * pairs; ++e) {
+        entries.data()[e] = static_cast<int16_t>(draw(random, how, -kRotaryOne, kRotaryOne));
+      }
+      return entries;
+    };
+    const auto cosine = table();
+    const auto sine = table();
+    args.position = position.data();
+    args.cosine = cosine.data();
+    args.sine = sine.data();
+    args.input = input.data();
+    args.input_stride = input.stride();
+    check_rows<int8_t>("rotary", kRotaryKernels, args, rows, width);
+  }
+}
+
+void test_neighbours(int cases) {
+  Random random(12);
+  for (int number = 0; number < cases; ++number) {
+    const int64_t sequences = random.integer(0, 4);
+    std::vector<int32_t> offsets{0};
+    for (int64_t s = 0; s < sequences; ++s) {
+      offsets.push_back(offsets.back() + static_cast<int32_t>(random.integer(0, 9)));
+    }
+    NeighboursArgs args;
+    args.width = random.width();
+    args.reach = random.integer(1, kNeighboursMaxReach);
+    const auto input = words(random, offsets.back(), args.width);
+    args.input = input.data();
+    args.input_stride = input.stride();
+    args.offsets = offsets.data();
+    const int64_t width = (2 * args.reach + 1) * args.width;
+    check_variants("neighbours", kNeighboursKernels,
+                   describe({{"sequences", sequences}, {"width", args.width}}), [&](auto& kernel) {
+                     Matrix<int16_t> output(offsets.back(), width, 3);
+                     args.output = output.data();
+                     args.output_stride = output.stride();
+                     kernel(args, Range{0, sequences});
+                     std::vector<uint8_t> bytes;
+                     append_bytes(bytes, output.memory());
+                     return bytes;
+                   });
   }
 }
 

@@ -210,8 +210,11 @@ void test_gelu(int cases);
 void test_layernorm(int cases);
 void test_linear(int cases);
 void test_lookup(int cases);
+void test_multiply(int cases);
+void test_neighbours(int cases);
 void test_normalize(int cases);
 void test_pool(int cases);
+void test_rotary(int cases);
 void test_softmax(int cases);
 
 }  // namespace pyqrt::test

@@ -13,8 +13,11 @@
 #include "ops/layernorm/layernorm.h"
 #include "ops/linear/linear.h"
 #include "ops/lookup/lookup.h"
+#include "ops/multiply/multiply.h"
+#include "ops/neighbours/neighbours.h"
 #include "ops/normalize/normalize.h"
 #include "ops/pool/pool.h"
+#include "ops/rotary/rotary.h"
 #include "ops/softmax/softmax.h"
 #include "tests/harness.h"
 
@@ -52,8 +55,11 @@ bool run(const std::string& level) {
   test_layernorm(100);
   test_linear(800);
   test_lookup(60);
+  test_multiply(100);
+  test_neighbours(20);
   test_normalize(60);
   test_pool(60);
+  test_rotary(100);
   test_softmax(100);
   bool complete = true;
   complete &= account("attention", kAttentionKernels);
@@ -62,8 +68,11 @@ bool run(const std::string& level) {
   complete &= account("layernorm", kLayerNormKernels);
   complete &= account("linear", kLinearKernels);
   complete &= account("lookup", kLookupKernels);
+  complete &= account("multiply", kMultiplyKernels);
+  complete &= account("neighbours", kNeighboursKernels);
   complete &= account("normalize", kNormalizeKernels);
   complete &= account("pool", kPoolKernels);
+  complete &= account("rotary", kRotaryKernels);
   complete &= account("softmax", kSoftmaxKernels);
   std::printf("%d differences\n", failures);
   return complete && failures == 0;

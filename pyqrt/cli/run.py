@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Iterator
 from itertools import islice
@@ -51,6 +52,8 @@ def run(
 
     if text is None and sys.stdin.isatty():
         raise typer.BadParameter("give a text, or pipe texts to stdin, one per line")
+    if threads == 1:  # one thread is meant for the tokenizer's library too, which starts one for every CPU
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     loaded = load(model, threads=threads, parallel=cast("Parallel", parallel))
     if text is not None:
         _run_batch(loaded, [(text, pair)], as_json, truncate)

@@ -25,6 +25,7 @@ import numpy.typing as npt
 from pyqrt.errors import ModelError
 from pyqrt.program import PROGRAM_VERSION, Program
 from pyqrt.runtime import strict_json
+from pyqrt.runtime.memory import require_address_space
 from pyqrt.runtime.schema import decode
 from pyqrt.runtime.tasks import Task, check_task
 
@@ -37,6 +38,7 @@ ALIGNMENT = 64
 MAX_HEADER_BYTES = 100_000_000
 MAX_TENSORS = 1 << 16
 MAX_RANK = 8
+_READING_BYTES = 8 << 20  # what reading takes beside the mapped file: a header and a program, decoded
 
 _DTYPES: dict[str, np.dtype[Any]] = {"I8": np.dtype("<i1"), "I16": np.dtype("<i2"), "I32": np.dtype("<i4")}
 _NAME = re.compile(r"[A-Za-z0-9_.\-]{1,256}")
@@ -208,6 +210,7 @@ def _map(path: str) -> mmap.mmap:
             raise ModelError(f"is {kind}; a model is one file")
         if status.st_size == 0:
             raise ModelError("is empty")
+        require_address_space(status.st_size + _READING_BYTES, "reading it")
         return mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
     except OSError as error:
         raise ModelError(f"cannot be mapped: {error.strerror}") from None

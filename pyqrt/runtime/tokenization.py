@@ -5,6 +5,8 @@ The `tokenizers` library is imported when the first text comes: token ids can be
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -12,11 +14,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pyqrt import _runtime
 from pyqrt.errors import ModelError
+from pyqrt.runtime.memory import require_address_space
 
 Ids = npt.NDArray[np.int32]
 
 _MASK_TOKENS = ("[MASK]", "<mask>")
+
+# Address space, measured with tokenizers 0.23: a vocabulary (WordPiece, BPE) takes 14 to 19 times its JSON.
+_LIBRARY_BYTES = 8 << 20
+_BYTES_PER_JSON_BYTE = 20
+_THREAD_BYTES = 2 << 20  # the stack of each thread of the library's pool, one for every CPU
+_NO_PARALLELISM = ("", "off", "false", "f", "no", "n", "0")  # values of TOKENIZERS_PARALLELISM
 
 
 class Encoded:
@@ -167,14 +177,28 @@ def _check_text(index: int, text: Any) -> None:
 
 
 def _load(json_text: str) -> Any:
+    # The library ends the process when it gets no memory.
+    require_address_space(_address_space(json_text), "the tokenizer")
     try:
         import tokenizers
-    except ImportError:
+    except ModuleNotFoundError:
         raise ModelError("texts need the tokenizers library: pip install tokenizers") from None
+    except ImportError as error:
+        raise ModelError(f"the tokenizers library cannot be loaded: {error}") from None
     with _library_errors("is malformed"):
         tokenizer = tokenizers.Tokenizer.from_str(json_text)
     tokenizer.no_padding()
     return tokenizer
+
+
+def _address_space(json_text: str) -> int:
+    """Bytes that a tokenizer made from `json_text` takes, with the library if that is not yet loaded."""
+    needed = _BYTES_PER_JSON_BYTE * len(json_text)
+    if "tokenizers" not in sys.modules:
+        needed += _LIBRARY_BYTES
+        if os.environ.get("TOKENIZERS_PARALLELISM", "true").lower() not in _NO_PARALLELISM:
+            needed += _runtime.available_cpus() * _THREAD_BYTES
+    return needed
 
 
 @contextmanager

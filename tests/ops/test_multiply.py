@@ -39,6 +39,11 @@ def test_widths(width: int) -> None:
     check_case(case | {"a": strided(case["a"]), "b": strided(case["b"])})
 
 
+@pytest.mark.parametrize("rows", [*range(10), 15, 16, 17, 40])
+def test_rows(rows: int) -> None:
+    check_case(make_case(50, rows))
+
+
 def test_extremes() -> None:
     rng = np.random.default_rng(2)
     case = make_case(33)

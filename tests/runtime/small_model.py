@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,23 @@ WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "b", "c", "ab", "##c", "Paris"
 SCALE = 2.0**-5
 
 
-def tokenizer_json() -> str:
-    """A BERT tokenizer over `WORDS`, with settings that pad and truncate, which must not count."""
+@dataclass(frozen=True)
+class Size:
+    width: int = WIDTH
+    hidden: int = HIDDEN
+    heads: int = HEADS
+    length: int = LENGTH
+    layers: int = 1
+    words: tuple[str, ...] = tuple(WORDS)
+
+
+SMALL = Size()
+# MiniLM-L6's: 22.7 million parameters, a vocabulary of 30522.
+MINILM = Size(384, 1536, 12, 512, 6, (*WORDS, *(f"word{i}" for i in range(30522 - len(WORDS)))))
+
+
+def tokenizer_json(words: Sequence[str] = WORDS) -> str:
+    """A BERT tokenizer over `words`, with settings that pad and truncate, which must not count."""
     piece = {"lowercase": False, "strip_accents": None, "clean_text": True, "handle_chinese_chars": True}
     special = [
         {"id": i, "content": WORDS[i], "single_word": False, "lstrip": False, "rstrip": False}
@@ -62,7 +78,7 @@ def tokenizer_json() -> str:
                 "unk_token": "[UNK]",
                 "continuing_subword_prefix": "##",
                 "max_input_chars_per_word": 100,
-                "vocab": {word: i for i, word in enumerate(WORDS)},
+                "vocab": {word: i for i, word in enumerate(words)},
             },
         }
     )
@@ -143,46 +159,53 @@ class Builder:
         self.node("layernorm", [source], [narrow, wide], {"epsilon": 5, "shift8": 16, "shift16": 12}, tensors)
         return narrow, wide
 
-    def attention(self, source: int, width: int) -> int:
+    def attention(self, source: int, width: int, count: int) -> int:
         output = self.buffer("s8", width)
-        heads = np.ones(HEADS, np.int32)
+        heads = np.ones(count, np.int32)
         tensors = {
             "score_multiplier": heads * 40000,
             "output_multiplier": heads * 9000,
             "output_exponent": heads * 14,
         }
-        attributes = {"num_heads": HEADS, "head_dim": width // HEADS, "zero_point": 0}
+        attributes = {"num_heads": count, "head_dim": width // count, "zero_point": 0}
         self.node("attention", [source], [output], attributes, tensors)
         return output
 
 
-def build(task: Task, types: int = 2, seed: int = 1) -> tuple[Program, dict[str, np.ndarray]]:
-    """The program and tensors of a one-layer encoder with the head of `task`."""
+def build(
+    task: Task, types: int = 2, seed: int = 1, size: Size = SMALL
+) -> tuple[Program, dict[str, np.ndarray]]:
+    """The program and tensors of an encoder with the head of `task`."""
     b = Builder(seed)
-    tables = {"word": len(WORDS), "position": LENGTH} | ({"type": types} if types else {})
-    stream = b.embedding(tables, WIDTH)
+    width = size.width
+    tables = {"word": len(size.words), "position": size.length} | ({"type": types} if types else {})
+    stream = b.embedding(tables, width)
     narrow, wide = b.layernorm(stream)
-    qkv = b.linear(narrow, 3 * WIDTH, "requantize_s8")
-    context = b.attention(qkv, WIDTH)
-    narrow, wide = b.layernorm(b.linear(context, WIDTH, "residual_s16", wide))
-    inner = b.linear(narrow, HIDDEN, "gelu_s16" if task.kind == "token_classification" else "gelu_s8")
-    _, last = b.layernorm(b.linear(inner, WIDTH, "residual_s16", wide))
+    for _ in range(size.layers):
+        qkv = b.linear(narrow, 3 * width, "requantize_s8")
+        context = b.attention(qkv, width, size.heads)
+        narrow, wide = b.layernorm(b.linear(context, width, "residual_s16", wide))
+        inner = b.linear(
+            narrow, size.hidden, "gelu_s16" if task.kind == "token_classification" else "gelu_s8"
+        )
+        narrow, wide = b.layernorm(b.linear(inner, width, "residual_s16", wide))
+    last = wide
     if task.kind in ("embedding", "sequence_classification"):
-        pooled = b.buffer("s16", WIDTH, "sequences")
+        pooled = b.buffer("s16", width, "sequences")
         b.node("pool", [last], [pooled], {"kind": "mean"}, {})
         last = pooled
     if task.kind == "embedding":
-        result = b.buffer("s32", WIDTH, "sequences")
+        result = b.buffer("s32", width, "sequences")
         b.node("normalize", [last], [result], {}, {})
     else:
-        activated = b.buffer("s16", WIDTH, b.buffers[last].rows)
+        activated = b.buffer("s16", width, b.buffers[last].rows)
         table = np.clip(np.arange(-32768, 32769, 128), -32767, 32767).astype(np.int16)
         b.node("lookup", [last], [activated], {}, {"table": table})
-        width = 2 if task.kind == "question_answering" else len(task.labels)
-        result = b.linear(activated, width, "requantize_s32")
+        outputs = 2 if task.kind == "question_answering" else len(task.labels)
+        result = b.linear(activated, outputs, "requantize_s32")
     scale = 2.0**-30 if task.kind == "embedding" else SCALE
     program = Program(
-        limits=Limits(len(WORDS), LENGTH, max(types, 1)),
+        limits=Limits(len(size.words), size.length, max(types, 1)),
         buffers=tuple(b.buffers),
         nodes=tuple(b.nodes),
         outputs=(Output(task.output, result, scale), Output("stream", stream, 1.0)),
@@ -197,11 +220,17 @@ ANSWERS = Task("question_answering", "logits")
 
 
 def save(
-    path: Path, task: Task = EMBEDDING, *, tokenizer: bool = True, types: int = 2, seed: int = 1
+    path: Path,
+    task: Task = EMBEDDING,
+    *,
+    tokenizer: bool = True,
+    types: int = 2,
+    seed: int = 1,
+    size: Size = SMALL,
 ) -> Path:
     """Write the model file of `build`."""
-    program, tensors = build(task, types, seed)
-    text = tokenizer_json() if tokenizer else None
+    program, tensors = build(task, types, seed, size)
+    text = tokenizer_json(size.words) if tokenizer else None
     model_format.write(path, program, tensors, task, text, {"source": "random"}, {"note": 0.5})
     return path
 
