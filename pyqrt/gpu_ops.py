@@ -200,6 +200,7 @@ def layernorm(
     bias16: Tensor | None = None,
     shift16: int = 1,
     normalize: bool = True,
+    exact_mean: bool = False,
     variant: str | None = None,
 ) -> tuple[Tensor | None, Tensor | None]:
     """As `pyqrt.ops.layernorm`."""
@@ -225,7 +226,12 @@ def layernorm(
         arguments += [integer(f"shift{suffix}", shift, 1, 30), output]
         outputs.append(output)
     kernels.layernorm(
-        rows, integer("epsilon", epsilon, 0, 2**56), *arguments, _stream(input), bool(normalize)
+        rows,
+        integer("epsilon", epsilon, 0, 2**56),
+        *arguments,
+        _stream(input),
+        bool(normalize),
+        bool(exact_mean),
     )
     return outputs[0], outputs[1]
 

@@ -71,14 +71,16 @@ class Scales:
     wide: int16 tensors, by tap name: ``real = q * wide[name]``.
     All are single-precision numbers, so that saving loses nothing.
     polynomial: of the fused GELU and of softmax (`csrc/fixed/README.md`).
+    exact_mean: layer norms subtract the mean itself, not the nearest integer (`csrc/ops/layernorm`).
     """
 
     grids: dict[str, Grid]
     wide: dict[str, float]
     polynomial: Polynomial = "minimax"
+    exact_mean: bool = False
 
     def save(self, path: Path) -> None:
-        """Writes safetensors: tensors `scale/NAME`, `shift/NAME`, ..., all float32; metadata `polynomial`."""
+        """Writes safetensors: tensors `scale/NAME`, `shift/NAME`, ..., all float32; the rest as metadata."""
         from safetensors.numpy import save_file
 
         tensors: dict[str, NDArray[np.float32]] = {}
@@ -88,7 +90,7 @@ class Scales:
             tensors[f"zero_point/{name}"] = np.array([grid.zero_point], dtype=np.float32)
         for name, scale in self.wide.items():
             tensors[f"wide/{name}"] = np.array([scale], dtype=np.float32)
-        save_file(tensors, path, {"polynomial": self.polynomial})
+        save_file(tensors, path, {"polynomial": self.polynomial, "exact_mean": str(int(self.exact_mean))})
 
     @staticmethod
     def load(path: Path) -> Scales:
@@ -113,4 +115,5 @@ class Scales:
             if key.startswith("wide/")
         }
         known = {polynomial: polynomial for polynomial in POLYNOMIALS}
-        return Scales(grids, wide, known[metadata.get("polynomial", "minimax")])
+        exact_mean = metadata.get("exact_mean", "0") == "1"
+        return Scales(grids, wide, known[metadata.get("polynomial", "minimax")], exact_mean)

@@ -385,6 +385,7 @@ def layernorm(
     *,
     epsilon: int = 0,
     normalize: bool = True,
+    exact_mean: bool = False,
     gain8: Array | None = None,
     bias8: Array | None = None,
     shift8: int = 1,
@@ -399,7 +400,8 @@ def layernorm(
     n^2 * eps / s^2, in [0, 2^56]. An output is made when its gain int16 [n] in [-32767, 32767] and
     bias int32 [n] within (-2^30, 2^30) are given; with Y = 10 fraction bits (9 from n = 1025 on),
     gain is gamma / output scale * 2^(shift - Y) and bias is (beta / output scale + zero point) *
-    2^shift. Shifts in [1, 30]. Without `normalize`, gain * input + bias alone, and Y is 0.
+    2^shift. Shifts in [1, 30]. exact_mean: subtract the mean itself, not the nearest
+    integer. Without `normalize`, gain * input + bias alone, and Y is 0.
     """
     rows = check_range("input", matrix("input", input, np.int16), -_MAX_S16, _MAX_S16)
     n = integer("number of columns of input", rows.shape[1], 1, 16384)
@@ -414,6 +416,7 @@ def layernorm(
         input=rows,
         epsilon=integer("epsilon", epsilon, 0, 2**56),
         normalize=bool(normalize),
+        exact_mean=bool(exact_mean),
         gain8=gains8,
         bias8=biases8,
         shift8=integer("shift8", shift8, 1, 30),

@@ -25,7 +25,7 @@ attention  s8 tokens          s8 tokens            num_heads, head_dim, zero_poi
                                                    relative_bias, relative_key, relative_query]
 rotary     s16 tokens         s8 tokens            num_heads, head_dim, pairs, shift; cosine, sine
 multiply   s16, s16           s8 or s16            zero_point; multiplier, shift
-layernorm  s16                s8 and/or s16        epsilon, [normalize], [shift8], [shift16];
+layernorm  s16                s8 and/or s16        epsilon, [normalize], [exact_mean], [shift8], [shift16];
                                                    [gain8, bias8], [gain16, bias16]
 lookup     s16                s16                  table (513 entries)
 neighbours s16 tokens         s16 tokens           reach

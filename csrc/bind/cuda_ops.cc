@@ -158,13 +158,14 @@ void layernorm(const Matrix<const int16_t>& input, int64_t epsilon,
                const std::optional<Vector<const int16_t>>& gain16,
                const std::optional<Vector<const int32_t>>& bias16, int shift16,
                const std::optional<Matrix<int16_t>>& output16, std::uintptr_t stream,
-               bool normalize) {
+               bool normalize, bool exact_mean) {
   LayerNormArgs args;
   args.n = extent(input, 1);
   args.input = input.data();
   args.input_stride = input.stride(0);
   args.epsilon = epsilon;
   args.normalize = normalize;
+  args.exact_mean = exact_mean;
   args.output8 = layernorm_output(output8, gain8, bias8, shift8);
   args.output16 = layernorm_output(output16, gain16, bias16, shift16);
   Stream work = stream_of(input.device_id(), stream);
@@ -299,7 +300,8 @@ NB_MODULE(PYQRT_MODULE, module) {
   module.def("layernorm", &layernorm, nb::arg("input"), nb::arg("epsilon"), nb::arg("gain8").none(),
              nb::arg("bias8").none(), nb::arg("shift8"), nb::arg("output8").none(),
              nb::arg("gain16").none(), nb::arg("bias16").none(), nb::arg("shift16"),
-             nb::arg("output16").none(), nb::arg("stream"), nb::arg("normalize") = true);
+             nb::arg("output16").none(), nb::arg("stream"), nb::arg("normalize") = true,
+             nb::arg("exact_mean") = false);
   module.def("embedding", &embedding, nb::arg("tables"), nb::arg("multipliers"), nb::arg("indices"),
              nb::arg("shift"), nb::arg("output"), nb::arg("stream"));
   module.def("pool", &pool, nb::arg("kind"), nb::arg("input"), nb::arg("offsets"),

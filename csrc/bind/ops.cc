@@ -206,7 +206,7 @@ LayerNormOutput<Element> layernorm_output(const std::optional<Matrix<Element>>& 
   return {output->data(), output->stride(0), gain->data(), bias->data(), shift};
 }
 
-void layernorm(const Matrix<const int16_t>& input, int64_t epsilon, bool normalize,
+void layernorm(const Matrix<const int16_t>& input, int64_t epsilon, bool normalize, bool exact_mean,
                const std::optional<Vector<const int16_t>>& gain8,
                const std::optional<Vector<const int32_t>>& bias8, int shift8,
                const std::optional<Matrix<int8_t>>& output8,
@@ -219,6 +219,7 @@ void layernorm(const Matrix<const int16_t>& input, int64_t epsilon, bool normali
   args.input_stride = input.stride(0);
   args.epsilon = epsilon;
   args.normalize = normalize;
+  args.exact_mean = exact_mean;
   args.output8 = layernorm_output(output8, gain8, bias8, shift8);
   args.output16 = layernorm_output(output16, gain16, bias16, shift16);
   LayerNormKernel* kernel = choose("layernorm", kLayerNormKernels, variant);
@@ -453,7 +454,7 @@ void register_kernels(nb::module_& module) {
              nb::arg("zero_point"), nb::arg("polynomial"), array("output"),
              nb::arg("variant") = nb::none());
   module.def("layernorm", &layernorm, array("input"), nb::arg("epsilon"), nb::arg("normalize"),
-             array("gain8").none(), array("bias8").none(), nb::arg("shift8"),
+             nb::arg("exact_mean"), array("gain8").none(), array("bias8").none(), nb::arg("shift8"),
              array("output8").none(), array("gain16").none(), array("bias16").none(),
              nb::arg("shift16"), array("output16").none(), nb::arg("variant") = nb::none());
   module.def("embedding", &embedding, array("data"), array("multiplier"), array("index"),

@@ -35,6 +35,7 @@ void test_layernorm(int cases) {
     args.input = input.data();
     args.input_stride = input.stride();
     args.normalize = random.integer(0, 3) > 0;
+    args.exact_mean = random.integer(0, 1) > 0;
     args.epsilon = random.integer(0, int64_t{1} << random.integer(0, 56));
     const Output<int8_t> output8(random, args.n);
     const Output<int16_t> output16(random, args.n);

@@ -74,6 +74,8 @@ class Parts:
         if epsilon > 2**56:
             raise LoweringError(f"{name}: layer_norm_eps {norm.eps} dwarfs the variance it is added to")
         attributes: dict[str, int | str] = {"epsilon": epsilon, **({} if normalize else {"normalize": 0})}
+        if normalize and self.scales.exact_mean:
+            attributes["exact_mean"] = 1
         tensors: dict[str, Tensor] = {}
         outputs: tuple[int, ...] = ()
         int8 = None

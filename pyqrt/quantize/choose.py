@@ -83,7 +83,7 @@ def choose_scales(
         for name in transforms
     }
     wide = _wide_scales(encoder.config, statistics, recipe.headroom, limits)
-    return Scales(grids, wide, recipe.polynomial)
+    return Scales(grids, wide, recipe.polynomial, exact_mean=True)
 
 
 def _plain(transform: _Transform) -> _Transform:

@@ -99,6 +99,7 @@ def layernorm(target: Target, case: dict[str, Any]) -> tuple[Array | None, Array
         outputs[1],
         target.stream(),
         case.get("normalize", True),
+        case.get("exact_mean", False),
     )
     first, second = (None if output is None else target.read(output) for output in outputs)
     return first, second

@@ -105,6 +105,7 @@ def test_layernorm(both: Both) -> None:
     gain, bias = random(rng, 9000, np.int16, 300), random(rng, 9000, np.int32, 300)
     both("layernorm", rows, epsilon=7, gain8=gain, bias8=bias, shift8=14, gain16=gain, bias16=bias, shift16=9)
     both("layernorm", rows, gain8=gain, bias8=bias, shift8=14, normalize=False)
+    both("layernorm", rows, gain8=gain, bias8=bias, shift8=14, exact_mean=True)
 
 
 def test_rows(both: Both) -> None:

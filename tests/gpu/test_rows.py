@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -42,8 +43,9 @@ def layernorm_case(width: int, rows: int = 6) -> dict[str, Any]:
 @pytest.mark.parametrize("width", [*WIDTHS, 16384])
 def test_layernorm(target: Target, width: int) -> None:
     case = layernorm_case(width)
-    for epsilon, normalize in ((0, True), (12345, True), (2**56, True), (0, False)):
-        case |= {"epsilon": epsilon, "normalize": normalize}
+    cases = ((0, True), (12345, True), (2**56, True), (0, False))
+    for (epsilon, normalize), exact_mean in product(cases, (False, True)):
+        case |= {"epsilon": epsilon, "normalize": normalize, "exact_mean": exact_mean}
         same(calls.layernorm(target, case), ops.layernorm(**case, variant="reference"))
 
 

@@ -36,9 +36,10 @@ def affine(rng: np.random.Generator, n: int) -> Case:
 
 def check_rows(input: NDArray[np.int16], epsilon: int = 0, **keywords: Any) -> None:
     keywords = keywords or affine(np.random.default_rng(input.shape[1]), input.shape[1])
-    expected = oracle.layernorm(input, epsilon=epsilon, **keywords)
-    keywords["epsilon"] = epsilon
-    check("layernorm", lambda variant: ops.layernorm(input, variant=variant, **keywords), expected)
+    for exact_mean in (False, True):
+        case = {**keywords, "epsilon": epsilon, "exact_mean": exact_mean}
+        expected = oracle.layernorm(input, **case)
+        check("layernorm", lambda variant, c=case: ops.layernorm(input, variant=variant, **c), expected)
 
 
 def one_hot(n: int, at: int, hot: int, cold: int = 0) -> NDArray[np.int16]:
@@ -74,6 +75,24 @@ def test_rounded_mean_ties() -> None:
     for n in (2, 4, 16, 34):
         rows = np.array([[a] * (n // 2) + [b] * (n // 2) for a, b in ((0, 1), (-1, 0), (-2, -1), (7, -8))])
         check_rows(rows.astype(np.int16))
+
+
+def test_exact_mean_beside_an_outlier() -> None:
+    """Where one channel makes the variance, half a unit of the mean is much to all others."""
+    rng = np.random.default_rng(5)
+    n = 384
+    rows = random_s16(rng, 50, n, limit=30)
+    rows[:, 7] = 3000
+    rows = rows.astype(np.float64)
+    real = (rows - rows.mean(axis=1, keepdims=True)) / rows.std(axis=1, keepdims=True)
+    gain, bias = np.full(n, 32767, np.int16), np.zeros(n, np.int32)
+    for exact_mean, least, most in ((True, 0.0, 1.0), (False, 2.0, 4.0)):
+        output = ops.layernorm(
+            rows.astype(np.int16), gain16=gain, bias16=bias, shift16=15, exact_mean=exact_mean
+        )[1]
+        assert output is not None
+        error = np.abs(output - real * 2.0**10)[:, np.arange(n) != 7].max()  # in units of 2^-10
+        assert least <= error <= most
 
 
 def test_inverse_that_rounds_up_to_a_power_of_two() -> None:

@@ -31,11 +31,11 @@ def inverse_deviation(spread: int, n: int) -> tuple[int, int, int]:
     return e, within("i", i, Interval(1 << 13, (1 << 14) - 1)), k
 
 
-def normalise(deviation: Integers, i: Integers, n: int, e: int, k: int) -> Integers:
-    """y from q - mu."""
-    product = budget("(q - mu) * i", deviation * i, 32)
+def normalise(centred: Integers, n: int, e: int, k: int) -> Integers:
+    """y from q * i - c."""
+    budget("q * i - c", centred, 32)
     shift = within("y shift", 15 - fraction_bits(n) + e - k, Interval(-10, 31))
-    return sat16(budget("y before saturation", rshr(product, shift, "(q - mu) * i"), 32))
+    return sat16(budget("y before saturation", rshr(centred, shift, "q * i - c"), 32))
 
 
 def affine(y: Integers, gain: Integers, bias: Integers, shift: int) -> Integers:
@@ -46,7 +46,7 @@ def affine(y: Integers, gain: Integers, bias: Integers, shift: int) -> Integers:
     return rshr(budget("y * gain + bias", y * gain + bias, 32), shift, "y * gain + bias")
 
 
-def normalised_rows(input: NDArray[np.int16], epsilon: int) -> Exact:
+def normalised_rows(input: NDArray[np.int16], epsilon: int, exact_mean: bool) -> Exact:
     """y [rows, n]."""
     rows, n = input.shape
     within("n", n, Interval(1, 16384))
@@ -60,9 +60,13 @@ def normalised_rows(input: NDArray[np.int16], epsilon: int) -> Exact:
         budget("n * S2", n * s2, 64)
         spread = budget("N", n * s2 - s1 * s1 + epsilon, 63, signed=False)
         if spread:
-            mean = within("mu", rounded_mean(s1, n), INT16_VALUES)
             e, i, k = inverse_deviation(spread, n)
-            y[row] = normalise(budget("q - mu", q - mean, 17), i, n, e, k).values
+            center = (
+                rounded_mean(budget("S1 * i", s1 * i, 44), n)
+                if exact_mean
+                else within("mu", rounded_mean(s1, n), INT16_VALUES) * i
+            )
+            y[row] = normalise(budget("q * i", q * i, 30) - budget("c", center, 30), n, e, k).values
     return Exact(y)
 
 
@@ -71,6 +75,7 @@ def layernorm(
     *,
     epsilon: int = 0,
     normalize: bool = True,
+    exact_mean: bool = False,
     gain8: ArrayLike | None = None,
     bias8: ArrayLike | None = None,
     shift8: int = 1,
@@ -79,7 +84,7 @@ def layernorm(
     shift16: int = 1,
 ) -> tuple[NDArray[np.int8] | None, NDArray[np.int16] | None]:
     """The int8 and int16 outputs [rows, n]; None where no gain is given."""
-    y = normalised_rows(input, epsilon) if normalize else Exact(input)
+    y = normalised_rows(input, epsilon, exact_mean) if normalize else Exact(input)
     out8 = out16 = None
     if gain8 is not None:
         out8 = sat8(affine(y, exact(gain8), exact(bias8), shift8)).to(np.int8)
@@ -107,7 +112,7 @@ def _buckets(n: int, epsilon: int) -> Iterator[tuple[Interval, int]]:
             yield Interval(low, high), high - epsilon
 
 
-def _worst_normalisation(n: int, epsilon: int) -> None:
+def _worst_normalisation(n: int, epsilon: int, exact_mean: bool) -> None:
     """The ranges up to y.
 
     |q - mean| <= sqrt((N - epsilon)(n - 1)) / n for every element of a row (Samuelson), so the
@@ -119,20 +124,26 @@ def _worst_normalisation(n: int, epsilon: int) -> None:
     budget("S1", INT16_VALUES * n, 32)
     budget("S2", Interval(0, MAX_S16**2 * n), 64)
     budget("n * S2", Interval(0, MAX_S16**2 * n * n), 64)
-    rounded_mean(INT16_VALUES * n, n)
+    largest_i = (1 << 14) - 1
+    budget("c", INT16_VALUES * largest_i, 30)
+    budget("q * i", INT16_VALUES * largest_i, 30)
+    rounded_mean(budget("S1 * i", INT16_VALUES * n * largest_i, 44) if exact_mean else INT16_VALUES * n, n)
     budget("N", Interval(epsilon, epsilon + _most_variable(n)), 63, signed=False)
     for spread, variable in _buckets(n, epsilon):
-        # mu is within 1/2 of the mean; a constant row has no deviation at all.
+        # mu is within 1/2 of the mean, c of mean * i; a constant row has no deviation at all.
         reach = (2 * (math.isqrt(variable * (n - 1)) + 1) + n) // (2 * n) if variable else 0
-        largest = min(2 * MAX_S16, reach)
-        deviation = budget("q - mu", Interval.symmetric(largest), 17)
+        deviation = Interval.symmetric(min(2 * MAX_S16, reach))
         (e, i_high, k_high), (_, i_low, k_low) = (
             inverse_deviation(spread.low, n),
             inverse_deviation(spread.high, n),
         )
         for k in range(k_low, k_high + 1):
             i = Interval(i_low if k == k_low else 1 << 13, i_high if k == k_high else (1 << 14) - 1)
-            normalise(deviation, within("i", i, Interval(1 << 13, (1 << 14) - 1)), n, e, k)
+            centred = deviation * within("i", i, Interval(1 << 13, (1 << 14) - 1))
+            if exact_mean and variable:
+                product = math.isqrt(variable * (n - 1) * i.high**2) // n
+                centred = Interval.symmetric(min(2 * MAX_S16 * i.high, product) + 1)
+            normalise(centred, n, e, k)
 
 
 def worst_case(
@@ -140,6 +151,7 @@ def worst_case(
     epsilon: int,
     *,
     normalize: bool = True,
+    exact_mean: bool = False,
     gain8: ArrayLike | None = None,
     bias8: ArrayLike | None = None,
     shift8: int = 1,
@@ -150,7 +162,7 @@ def worst_case(
     """The range of every intermediate over all rows."""
     with record() as proven:
         if normalize:
-            _worst_normalisation(n, epsilon)
+            _worst_normalisation(n, epsilon, exact_mean)
         for gain, bias, shift in ((gain8, bias8, shift8), (gain16, bias16, shift16)):
             if gain is not None:
                 pairs: Any = zip(np.ravel(gain), np.ravel(bias), strict=True)  # type: ignore[arg-type]

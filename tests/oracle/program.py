@@ -107,6 +107,7 @@ class _Node:
         keywords: dict[str, Any] = {
             "epsilon": self.integer("epsilon"),
             "normalize": self.integer("normalize", 1) == 1,
+            "exact_mean": self.integer("exact_mean", 0) == 1,
         }
         for suffix in ("8", "16"):
             if self.has("gain" + suffix):

@@ -135,11 +135,12 @@ def special_rows(n: int) -> Any:
     return np.array(rows, np.int16)
 
 
+@pytest.mark.parametrize("exact_mean", [False, True])
 @pytest.mark.parametrize("epsilon", [0, 1, 10, 2**30, 2**56])
 @pytest.mark.parametrize("n", [1, 2, 3, 16, 384, 1024, 1025, 16384])
-def test_layernorm(n: int, epsilon: int) -> None:
+def test_layernorm(n: int, epsilon: int, exact_mean: bool) -> None:
     gain, bias = np.array([32767] * n), np.array([2**29] * n)
-    parameters: dict[str, Any] = {"gain8": gain, "bias8": bias, "shift8": 29}
+    parameters: dict[str, Any] = {"gain8": gain, "bias8": bias, "shift8": 29, "exact_mean": exact_mean}
     proven = layernorm.worst_case(n, epsilon, **parameters)
     with record() as seen:
         layernorm.layernorm(special_rows(n), epsilon=epsilon, **parameters)
@@ -151,19 +152,27 @@ def test_layernorm(n: int, epsilon: int) -> None:
         assert seen["y shift"].low == proven["y shift"].low < 0
 
 
-@given(st.integers(2, 40), st.integers(0, 2**34), st.integers(0, 2**32 - 1), st.integers(1, 32767))
-def test_layernorm_rows_stay_inside(n: int, epsilon: int, seed: int, limit: int) -> None:
+@given(
+    st.integers(2, 40),
+    st.integers(0, 2**34),
+    st.integers(0, 2**32 - 1),
+    st.integers(1, 32767),
+    st.booleans(),
+)
+def test_layernorm_rows_stay_inside(n: int, epsilon: int, seed: int, limit: int, exact_mean: bool) -> None:
     rng = np.random.default_rng(seed)
     rows = rng.integers(-limit, limit + 1, (4, n)).astype(np.int16)
     with record() as seen:
-        layernorm.layernorm(rows, epsilon=epsilon)
-    compare(seen, layernorm.worst_case(n, epsilon))
+        layernorm.layernorm(rows, epsilon=epsilon, exact_mean=exact_mean)
+    compare(seen, layernorm.worst_case(n, epsilon, exact_mean=exact_mean))
 
 
-def test_layernorm_over_all_widths() -> None:
+@pytest.mark.parametrize("exact_mean", [False, True])
+def test_layernorm_over_all_widths(exact_mean: bool) -> None:
     """The header's claims: shifts in [-10, 31], products in int32, |y| up to 2^17."""
     widths = [*range(1, 40), 128, 384, 768, 1023, 1024, 1025, 4096, 16383, 16384]
-    ledgers = [layernorm.worst_case(n, e) for n in widths for e in (0, 1, 2, 9, 2**20, 2**56 - 1, 2**56)]
+    epsilons = (0, 1, 2, 9, 2**20, 2**56 - 1, 2**56)
+    ledgers = [layernorm.worst_case(n, e, exact_mean=exact_mean) for n in widths for e in epsilons]
     shifts = [ledger["y shift"] for ledger in ledgers if "y shift" in ledger]
     assert min(shift.low for shift in shifts) == -10
     assert max(shift.high for shift in shifts) == 31

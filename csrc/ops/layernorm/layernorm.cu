@@ -60,7 +60,7 @@ struct Statistics {
     const int64_t low = warp_sum(static_cast<int32_t>(squares & ((1 << kLow) - 1)));
     const int64_t high = warp_sum(static_cast<int32_t>(squares >> kLow));
     const int64_t total = warp_sum(sum);
-    if (args.normalize) return layernorm_row(args.n, args.epsilon, total, (high << kLow) + low);
+    if (args.normalize) return layernorm_row(args, total, (high << kLow) + low);
     constexpr LayerNormRow identity = kLayerNormIdentity;
     return identity;
   }

@@ -10,7 +10,9 @@
 //     e = ceil(bit_length(N) / 2);  r = isqrt(N << 2(31 - e))           in [2^30, 2^31)
 //     inv = floor(n * 2^46 / r);  k = bit_length(inv) - 14;  i = rshr64(inv, k)
 //     if i == 2^14: i = 2^13, k = k + 1
-//     y_j = sat16(rshr((q_j - mu) * i, 15 - Y + e - k))                 Y fraction bits
+//     c = mu * i; with `exact_mean` c = rounded_mean(S1 * i, n), for a mean in whole units is off
+//       by up to a half, which is much where one channel makes nearly all of the variance
+//     y_j = sat16(rshr(q_j * i - c, 15 - Y + e - k))                   Y fraction bits
 //   Y = 10 for n <= 1024, else 9 (|y| can reach sqrt(n - 1))
 //   Without `normalize` y_j = q_j and Y = 0: a gain and a bias alone, which some encoders have in
 //   the place of a norm (Sun et al. 2020, arXiv 2004.02984).
@@ -23,7 +25,8 @@
 //   gain in [-32767, 32767], |bias| < 2^30, shift in [1, 30], and in every channel
 //   32767 * |gain| + |bias| + 2^(shift - 1) < 2^31, so that the rounding sum fits int32
 //   15 - Y + e - k in [-10, 31]: a left shift for rows close to constant; |y| <= 2^17 before sat16
-//   (q_j - mu) * i fits int32: |q_j - mu| < 2^16 and i < 2^14. N < 2^58 + 2^56 keeps e <= 30.
+//   q_j * i - c fits int32: |q_j - mu| < 2^16 and i < 2^14, and so with the exact mean, the product
+//   then being rounded to an integer. |S1 * i| < 2^43. N < 2^58 + 2^56 keeps e <= 30.
 // output8 or output16 may be null. Neither may alias the input, except output16 exactly.
 // Rows may have any stride >= n and any alignment; nothing beyond n is read or written.
 #pragma once
@@ -50,6 +53,7 @@ struct LayerNormArgs {
   int64_t input_stride = 0;
   int64_t epsilon = 0;
   bool normalize = true;
+  bool exact_mean = false;
   LayerNormOutput<int8_t> output8;
   LayerNormOutput<int16_t> output16;
 };

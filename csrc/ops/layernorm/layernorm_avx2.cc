@@ -50,7 +50,7 @@ LayerNormRow statistics(const LayerNormArgs& args, int64_t index) {
     total += input[j];
     total_squares += int32_t{input[j]} * input[j];
   }
-  return layernorm_row(args.n, args.epsilon, total, total_squares);
+  return layernorm_row(args, total, total_squares);
 }
 
 // int16 in the low half of every lane, zeros in the high half.

@@ -63,8 +63,7 @@ LayerNormRow statistics(const LayerNormArgs& args, int64_t index) {
     sum = _mm512_dpwssd_epi32(sum, a, ones);
     squares = add_u32(squares, _mm512_madd_epi16(a, a));
   }
-  return layernorm_row(args.n, args.epsilon, _mm512_reduce_add_epi32(sum),
-                       _mm512_reduce_add_epi64(squares));
+  return layernorm_row(args, _mm512_reduce_add_epi32(sum), _mm512_reduce_add_epi64(squares));
 }
 
 // int16 in the low half of every lane, zeros in the high half.

@@ -33,7 +33,7 @@ LayerNormRow statistics(const LayerNormArgs& args, int64_t index) {
     total += input[j];
     total_squares += int32_t{input[j]} * input[j];
   }
-  return layernorm_row(args.n, args.epsilon, total, total_squares);
+  return layernorm_row(args, total, total_squares);
 }
 
 // a * b + c, shifted by the (negative) shift; c holds the rounding constant.

@@ -11,9 +11,8 @@ void layernorm_reference(const LayerNormArgs& args, Range rows) {
       sum += input[j];
       sum_of_squares += int32_t{input[j]} * input[j];
     }
-    const LayerNormRow row = args.normalize
-                                 ? layernorm_row(args.n, args.epsilon, sum, sum_of_squares)
-                                 : kLayerNormIdentity;
+    const LayerNormRow row =
+        args.normalize ? layernorm_row(args, sum, sum_of_squares) : kLayerNormIdentity;
     layernorm_columns(args, index, row, 0, args.n);
   }
 }

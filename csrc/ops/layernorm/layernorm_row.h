@@ -10,9 +10,9 @@
 
 namespace pyqrt {
 
-// y_j = sat16(rshr((q_j - mean) * inverse, shift))
+// y_j = sat16(rshr(q_j * inverse - center, shift))
 struct LayerNormRow {
-  int32_t mean = 0;     // [-32767, 32767]
+  int32_t center = 0;   // the mean times `inverse`, less than 2^29
   int32_t inverse = 0;  // [2^13, 2^14), or 0 for a row without variance
   int shift = 1;        // [-10, 31]; at most 0 only where the variance is far below one unit
 };
@@ -20,12 +20,12 @@ struct LayerNormRow {
 // The row for which y_j = q_j, exactly: where nothing is normalized.
 static constexpr LayerNormRow kLayerNormIdentity{0, 1 << 13, 13};
 
-static constexpr LayerNormRow layernorm_row(int64_t n, int64_t epsilon, int64_t sum,
+static constexpr LayerNormRow layernorm_row(const LayerNormArgs& args, int64_t sum,
                                             int64_t sum_of_squares) {
   LayerNormRow row;
-  const int64_t variance = n * sum_of_squares - sum * sum + epsilon;  // n^2 times the variance
+  const int64_t n = args.n;
+  const int64_t variance = n * sum_of_squares - sum * sum + args.epsilon;  // n^2 times it
   if (variance == 0) return row;
-  row.mean = static_cast<int32_t>(fixed::rounded_mean(sum, n));
 
   const int e = (fixed::bit_length(static_cast<uint64_t>(variance)) + 1) / 2;
   const uint64_t root = fixed::isqrt(static_cast<uint64_t>(variance) << (2 * (31 - e)));
@@ -38,6 +38,8 @@ static constexpr LayerNormRow layernorm_row(int64_t n, int64_t epsilon, int64_t 
     ++k;
   }
   row.shift = 15 - layernorm_fraction_bits(n) + e - k;
+  row.center = static_cast<int32_t>(args.exact_mean ? fixed::rounded_mean(sum * row.inverse, n)
+                                                    : fixed::rounded_mean(sum, n) * row.inverse);
   return row;
 }
 
@@ -53,7 +55,7 @@ static constexpr int32_t layernorm_affine(const LayerNormOutput<Element>& output
 
 // y_j of the input q_j.
 static constexpr int32_t layernorm_value(const LayerNormRow& row, int32_t q) {
-  return fixed::sat16(fixed::rshr((q - row.mean) * row.inverse, row.shift));
+  return fixed::sat16(fixed::rshr(q * row.inverse - row.center, row.shift));
 }
 
 static inline void layernorm_columns(const LayerNormArgs& args, int64_t index,
@@ -104,7 +106,7 @@ static inline int layernorm_vector_rows(const LayerNormArgs& args, Range range,
     rows[count++] = {
         index,
         row,
-        (int32_t{1} << (row.shift - 1)) - row.mean * row.inverse,
+        (int32_t{1} << (row.shift - 1)) - row.center,
         args.input + index * args.input_stride,
         args.output8.data ? args.output8.data + index * args.output8.stride : nullptr,
         args.output16.data ? args.output16.data + index * args.output16.stride : nullptr,

@@ -27,6 +27,7 @@ class LayerNorm final : public Node {
     reader.expect_buffer(input, "the input", DataType::kS16, rows_, args_.n);
     args_.epsilon = reader.integer("epsilon", 0, kMaxEpsilon);
     args_.normalize = reader.integer("normalize", 0, 1, 1) != 0;
+    args_.exact_mean = reader.integer("exact_mean", 0, 1, 0) != 0;
     for (std::size_t place = 0; place < reader.outputs(); ++place) {
       const bool narrow = reader.output_spec(place).dtype == DataType::kS8;
       int& number = narrow ? output8_ : output16_;
