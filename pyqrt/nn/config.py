@@ -189,6 +189,18 @@ class Bottleneck:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Convolution:
+    """A convolution over tokens beside the first layer (as in DeBERTa v2, He et al. 2021, arXiv 2006.03654).
+
+    The embeddings of a token and of `reach` tokens before and after it go through a linear layer and an
+    activation, and are added to what the first layer gives; a norm follows.
+    """
+
+    reach: int
+    activation: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class EncoderConfig:
     """A transformer encoder.
 
@@ -219,6 +231,7 @@ class EncoderConfig:
     as the stream.
     relative: relative positions, the same tables for all layers; None: there are none.
     rotary: rotary positions; None: there are none.
+    convolution: beside the first layer; None: there is none.
     windows: for each layer how far a token sees to both sides, None being everything; empty: everything.
     """
 
@@ -253,6 +266,7 @@ class EncoderConfig:
     bottleneck: Bottleneck | None = None
     relative: RelativeBias | Disentangled | None = None
     rotary: Rotary | None = None
+    convolution: Convolution | None = None
     windows: tuple[int | None, ...] = ()
 
     def __post_init__(self) -> None:
@@ -315,6 +329,13 @@ class EncoderConfig:
             _require_count("relative.span", self.relative.span, 1)
             _require_count("relative.buckets", self.relative.buckets, 0)
         self._check_layers()
+        if self.convolution is not None:
+            _require_count("convolution.reach", self.convolution.reach, 0)
+            _require_activation("convolution.activation", self.convolution.activation)
+            _require(
+                self.norm == "post" and self.bottleneck is None and self.layer_groups == 0,
+                "convolution: implemented for post-norm encoders without bottlenecks and shared layers",
+            )
         _require(
             not self.head.feed_forward or self.norm == "post",
             "head.feed_forward: implemented in post-norm encoders only",

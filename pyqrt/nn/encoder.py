@@ -73,6 +73,7 @@ class Encoder(nn.Module):
         "layers.0.attention." query, key, value, context, sum and output, "layers.0.ffn." up, activation, sum
         and output; of several feed-forward blocks those before the last as "layers.0.ffns.0."; of bottlenecks
         "layers.0.narrow." and "layers.0.narrow_matched." linear and output, "layers.0.widen." sum and output;
+        of a convolution "layers.0.convolution." beside, linear, activation, sum and output;
         of pre-norm encoders input for output, and "output" after the last norm; "head." pooled,
         pre_activation, activation, normalized and output. Those that the configuration has.
         """
@@ -86,6 +87,8 @@ class Encoder(nn.Module):
         """The tap that sees the output of a set of layer weights; of a pre-norm one before any norm."""
         if self.config.bottleneck is not None:
             return f"layers.{index}.widen.output"
+        if self.config.convolution is not None and index == 0:
+            return f"layers.{index}.convolution.output"
         return f"layers.{index}.ffn.{'output' if self.config.norm == 'post' else 'sum'}"
 
     def readers(self) -> dict[str, list[nn.Linear]]:
@@ -129,6 +132,9 @@ class Encoder(nn.Module):
             if layer.widen is not None:
                 add(source, layer.widen.output)
                 source = f"{prefix}.widen.output"
+            if layer.convolution is not None:
+                add(f"{prefix}.convolution.beside", layer.convolution.linear)
+                source = f"{prefix}.convolution.output"
         return dict(found)
 
     def _check(self, ids: Tensor, types: Tensor) -> None:

@@ -281,8 +281,35 @@ class Widen(nn.Module):
         return result
 
 
+class Convolution(nn.Module):
+    """A row beside its neighbours, a linear layer and its activation; what is beside it added, the norm."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        assert config.convolution is not None
+        self.reach = config.convolution.reach
+        self.linear = nn.Linear(config.hidden_size * (2 * self.reach + 1), config.hidden_size)
+        self.activation = activation(config.convolution.activation)
+        self.norm = layer_norm(config, config.hidden_size)
+        self.beside_tap = Tap()
+        self.linear_tap = Tap()
+        self.activation_tap = Tap()
+        self.sum_tap = Tap()
+        self.output_tap = Tap()
+
+    def forward(self, x: Tensor, packing: Packing, layer: Tensor) -> Tensor:
+        """What a layer reads, and what it gives, [tokens, hidden] each -> the same shape."""
+        rows = self.beside_tap(beside(x, packing.positions, self.reach))
+        inner = self.activation_tap(self.activation(self.linear_tap(self.linear(rows))))
+        result: Tensor = self.output_tap(self.norm(self.sum_tap(inner + layer)))
+        return result
+
+
 class Layer(nn.Module):
-    """Attention, then the feed-forward blocks, the last of which is `ffn`; in a bottleneck, if any."""
+    """Attention, then the feed-forward blocks, the last of which is `ffn`; in a bottleneck, if any.
+
+    Beside them the convolution, if any.
+    """
 
     def __init__(self, config: EncoderConfig, index: int = 0, relative: Relative | None = None) -> None:
         super().__init__()
@@ -293,6 +320,7 @@ class Layer(nn.Module):
         self.ffns = nn.ModuleList(FeedForward(config) for _ in range(config.ffn_blocks - 1))
         self.ffn = FeedForward(config)
         self.widen = Widen(config) if bottleneck else None
+        self.convolution = Convolution(config) if config.convolution and index == 0 else None
 
     def feed_forwards(self) -> list[tuple[str, FeedForward]]:
         """The feed-forward blocks in order: name within the layer, block."""
@@ -308,6 +336,8 @@ class Layer(nn.Module):
             x = self.attention(x, packing, self.narrow_matched(stream), stream)
         for _, block in self.feed_forwards():
             x = block(x)
+        if self.convolution is not None:
+            x = self.convolution(stream, packing, x)
         result: Tensor = x if self.widen is None else self.widen(x, stream)
         return result
 

@@ -231,7 +231,10 @@ def _wide_scales(
         if kind == "up" and _fused_gelu(config.hidden_act, before):
             wide[f"{prefix}.activation"] = GELU_SCALE
         # in a head the table is the more exact one: it spans no more than calibration saw
-        function = {"up": config.hidden_act, "pre_activation": config.head.transform_activation}.get(kind)
+        functions = {"up": config.hidden_act, "pre_activation": config.head.transform_activation}
+        if config.convolution is not None:
+            functions["linear"] = config.convolution.activation
+        function = functions.get(kind)
         if function == "tanh":
             wide[name] = min(wide[name], TANH_LIMIT / MAX_S16)
             wide[f"{prefix}.activation"] = 1.0 / MAX_S16
