@@ -47,6 +47,8 @@ void test_attention(int cases) {
     args.zero_point = static_cast<int32_t>(draw(random, any_draw(random), -127, 127));
     args.exponential = random.one_of({fixed::kExpMinimax, fixed::kExpIbert});
     args.window = random.one_of<int64_t>({-1, -1, 0, 3, 20, 40});
+    args.first_key = random.integer(0, 2) == 0;
+    args.first_query = random.integer(0, 4) == 0;  // there are more rows than sequences, or as many
     // Relative positions: any of the three terms.
     args.relative_reach = random.one_of<int64_t>({0, 3, 20});
     args.relative_rows = random.one_of<int64_t>({1, 7, 33});
@@ -70,6 +72,8 @@ void test_attention(int cases) {
                                            {"sequences", sequences},
                                            {"longest", longest},
                                            {"window", args.window},
+                                           {"first_key", args.first_key},
+                                           {"first_query", args.first_query},
                                            {"relative", args.relative_rows}});
     check_variants("attention", kAttentionKernels, the_case, [&](AttentionKernel& kernel) {
       Matrix<int8_t> output(offsets.back(), width, 5);

@@ -127,7 +127,7 @@ def _layer(
         source, taken = matched.source, whole.source
     elif attention.norm_first and attention.norm is not None:
         source = parts.norm(f"{prefix}.attention.input", attention.norm, stream, wide=False).source
-    context = lower_attention(parts, config, f"{prefix}.attention", attention, source, taken)
+    context = lower_attention(parts, config, f"{prefix}.attention", attention, source, taken, stream)
     stream = parts.residual(f"{prefix}.attention.sum", attention.output, context, stream)
     if not attention.norm_first:
         assert attention.norm is not None

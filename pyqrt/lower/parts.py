@@ -130,6 +130,12 @@ class Parts:
             self.builder.node("neighbours", name, (rows.buffer,), (buffer,), {"reach": reach}, {})
         return self._made(name, buffer, rows.scale)
 
+    def pooled(self, name: str, source: IntegerInput, kind: str) -> IntegerInput:
+        """One row of every sequence's, int16."""
+        pooled = self.builder.buffer("s16", "sequences", self.builder.spec(source.buffer).width)
+        self.builder.node("pool", name, (source.buffer,), (pooled,), {"kind": kind}, {})
+        return self._made(name, pooled, source.grid)
+
     def added(self, name: str, source: IntegerInput, stream: Stream) -> Stream:
         """``x + stream``: the residual of a linear layer that is the identity, exact in int8."""
         width, scale = self.builder.spec(source.buffer).width, self.scales.wide[name]

@@ -233,6 +233,8 @@ class EncoderConfig:
     rotary: rotary positions; None: there are none.
     convolution: beside the first layer; None: there is none.
     windows: for each layer how far a token sees to both sides, None being everything; empty: everything.
+    first_global: a sequence's first token is seen from everywhere, and sees everything by projections of
+    its own (Beltagy et al. 2020, arXiv 2004.05150).
     """
 
     family: str
@@ -268,6 +270,7 @@ class EncoderConfig:
     rotary: Rotary | None = None
     convolution: Convolution | None = None
     windows: tuple[int | None, ...] = ()
+    first_global: bool = False
 
     def __post_init__(self) -> None:
         for name in (
@@ -354,7 +357,13 @@ class EncoderConfig:
         _require_activation("hidden_act", self.hidden_act)
 
     def _check_layers(self) -> None:
-        """What is stated layer by layer."""
+        """What is stated layer by layer, and what tokens see."""
+        _require(
+            not self.first_global
+            or (self.norm == "post" and not self.bottleneck and not self.relative and not self.rotary),
+            "first_global: implemented for post-norm encoders with positions in the embeddings only, "
+            "without bottlenecks",
+        )
         for window in self.windows:
             if window is not None:
                 _require_count("windows", window, 0)

@@ -149,6 +149,7 @@ class Attention(Block):
             if config.relative.queries:
                 self.relative_query = None if config.relative.shared else _like(self.query)
                 self.relative_query_tap = Tap()
+        self.first: FirstAttention | None = FirstAttention(config) if config.first_global else None
         self.add_norm(config, wanted=config.first_norm or index > 0)
 
     def forward(
@@ -168,6 +169,8 @@ class Attention(Block):
         value = self.value_tap(self.value(taken))
         further = None if self.relative is None and self.window is None else self.further_scores
         context = packing.attention(query, key, value, self.num_heads, self.scale, further)
+        if self.first is not None:
+            context = context.index_copy(0, packing.first_rows, self.first(source, packing))
         return self.add(self.output(self.context_tap(context)), x)
 
     def rotary_tables(self, positions: Tensor) -> tuple[Tensor, Tensor]:
@@ -197,6 +200,8 @@ class Attention(Block):
         if self.window is not None:
             place = torch.arange(query.shape[2], device=query.device)
             unseen = (place[:, None] - place[None, :]).abs() > self.window
+            if self.first is not None:
+                unseen[:, 0] = False
             scores = scores.masked_fill(unseen, -torch.inf)
         return scores
 
@@ -221,6 +226,29 @@ class Attention(Block):
             by_key = (key @ queries).gather(-1, row.T.expand(*key.shape[:2], -1, -1))
             scores = scores + by_key.transpose(-1, -2)
         return scores * self.scale
+
+
+class FirstAttention(nn.Module):
+    """What the first token of a sequence sees of all its tokens, by projections of its own."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        width, biases = config.hidden_size, config.attention_biases
+        self.num_heads = config.num_attention_heads
+        self.scale = config.score_scale
+        self.query = nn.Linear(width, width, bias="query" in biases)
+        self.key = nn.Linear(width, width, bias="key" in biases)
+        self.value = nn.Linear(width, width, bias="value" in biases)
+        self.token_tap = Tap()
+        self.query_tap = Tap()
+        self.key_tap = Tap()
+        self.value_tap = Tap()
+
+    def forward(self, x: Tensor, packing: Packing) -> Tensor:
+        """[tokens, hidden] -> the first tokens' context, [sequences, hidden]."""
+        query = self.query_tap(self.query(self.token_tap(packing.pool(x, "first"))))
+        key, value = self.key_tap(self.key(x)), self.value_tap(self.value(x))
+        return packing.first_attention(query, key, value, self.num_heads, self.scale)
 
 
 class FeedForward(Block):

@@ -97,6 +97,7 @@ def test_bad_encoder_field_is_named(field, value):
             {"convolution": Convolution(reach=1, activation="tanh"), "norm": "pre"},
             "convolution: implemented for post-norm",
         ),
+        ({"first_global": True, "norm": "pre"}, "first_global: implemented for post-norm"),
         ({"ffn_blocks": 0}, "ffn_blocks"),
         ({"word_reach": -1}, "word_reach"),
         ({"word_reach": 1, "embedding_projection": True}, "word_reach: implemented without"),
