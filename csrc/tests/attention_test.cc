@@ -26,10 +26,13 @@ void test_attention(int cases) {
       args.head_dim = std::min<int64_t>(args.head_dim, 20);
     }
     const int64_t width = args.heads * args.head_dim;
-    const auto input = [&] {
-      return Matrix<int8_t>::random(random, offsets.back(), width, -127, 127, any_draw(random));
+    const auto input = [&](int64_t rows) {
+      return Matrix<int8_t>::random(random, rows, width, -127, 127, any_draw(random));
     };
-    const Matrix<int8_t> query = input(), key = input(), value = input();
+    args.first_key = random.integer(0, 2) == 0;
+    args.first_query = random.integer(0, 4) == 0;
+    const Matrix<int8_t> query = input(args.first_query ? sequences : offsets.back());
+    const Matrix<int8_t> key = input(offsets.back()), value = input(offsets.back());
     const auto score_multiplier =
         vector_of<uint32_t>(random, args.heads, 1, 1 << random.integer(4, 30));
     const auto output_multiplier = vector_of<int32_t>(random, args.heads, 1 << 13, (1 << 14) - 1);
@@ -47,8 +50,6 @@ void test_attention(int cases) {
     args.zero_point = static_cast<int32_t>(draw(random, any_draw(random), -127, 127));
     args.exponential = random.one_of({fixed::kExpMinimax, fixed::kExpIbert});
     args.window = random.one_of<int64_t>({-1, -1, 0, 3, 20, 40});
-    args.first_key = random.integer(0, 2) == 0;
-    args.first_query = random.integer(0, 4) == 0;  // there are more rows than sequences, or as many
     // Relative positions: any of the three terms.
     args.relative_reach = random.one_of<int64_t>({0, 3, 20});
     args.relative_rows = random.one_of<int64_t>({1, 7, 33});

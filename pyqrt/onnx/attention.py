@@ -53,9 +53,11 @@ def attention(
                 )
             absent = graph.op("Max", absent, graph.op("Cast", beyond, to=onnx.TensorProto.FLOAT))
 
+    def score_scale(role: str) -> NDArray[np.floating[Any]]:
+        scale: NDArray[np.floating[Any]] = constant(role)[:heads] / _EXPONENT_UNIT * np.log(2.0)
+        return scale
+
     def mixed(scores: str, absent: str, value: str, role: str = "") -> str:
-        score_scale = constant(f"{role}score_multiplier")[:heads] / _EXPONENT_UNIT * np.log(2.0)
-        scores = graph.op("Mul", scores, graph.constant(_per_head(score_scale), f"{role}score_scale"))
         scores = graph.op("Add", scores, graph.op("Mul", absent, scalar(_MASKED)))
         exponent = constant(f"{role}output_exponent")[:heads].astype(float) - 14
         ratio = np.repeat(constant(f"{role}output_multiplier")[:heads] * np.exp2(exponent), dim)
@@ -65,11 +67,15 @@ def attention(
         context = graph.op("Transpose", context, perm=[0, 2, 1, 3])
         return graph.op("Reshape", context, np.array([0, 0, heads * dim], np.int64))
 
-    context = mixed(scores, absent, value)
+    scale = graph.constant(_per_head(score_scale("score_multiplier")), "score_scale")
+    context = mixed(graph.op("Mul", scores, scale), absent, value)
     if len(inputs) < 3:
         return context
     key, value = graph.ops("Split", 2, inputs[1], axis=2, num_outputs=2)
-    query = by_head(graph.op("Unsqueeze", inputs[2], axes(1)), 0, 2, 1, 3)
+    # Scaled before a change of shape, which right behind a rounding ONNX Runtime 1.32 fails at.
+    scales = np.repeat(score_scale("first_score_multiplier"), dim).astype(np.float32)
+    query = graph.op("Mul", inputs[2], graph.constant(scales, "first_score_scale"))
+    query = graph.op("Reshape", query, np.array([0, heads, 1, dim], np.int64))
     own = mixed(graph.op("MatMul", query, by_head(key, 0, 2, 3, 1)), padding, value, "first_")
     end = np.array([np.iinfo(np.int64).max], np.int64)
     others = graph.op("Slice", context, np.array([1], np.int64), end, axes(1))
