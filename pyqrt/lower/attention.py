@@ -39,15 +39,17 @@ def lower_attention(
     context = parts.scales.grids[f"{prefix}.context"]
     matched = {"query": attention.query, "key": attention.key}
     if taken is not None:
-        value = _projected(parts, prefix, {"value": attention.value}, taken)
-        inputs: tuple[int, ...] = (_projected(parts, prefix, matched, source), value)
+        inputs: tuple[int, ...] = (
+            _projected(parts, prefix, matched, source),
+            _projected(parts, prefix, {"value": attention.value}, taken),
+        )
     elif attention.rotary is None:
         inputs = (_projected(parts, prefix, matched | {"value": attention.value}, source),)
     else:
         inputs = _rotated(parts, config, prefix, attention, source, grids)
     unit = _by_head(config, grids[0]) * _by_head(config, grids[1]) * config.score_scale
-    attributes, tensors = _positions(parts, config, prefix, attention, unit)
-    tensors |= _multipliers(parts, config, prefix, context)
+    attributes, positions = _positions(parts, config, prefix, attention, unit)
+    tensors = _multipliers(parts, config, prefix, context) | positions
     if attention.first is not None:
         inputs += _first(parts, f"{prefix}.first", attention.first, source, stream)
         tensors |= _multipliers(parts, config, f"{prefix}.first", context, "first_")

@@ -32,7 +32,8 @@ constexpr int kGroups = kChunk / kGroupKeys;
 template <int kColumns_, int kKeys_, bool kNarrow_ = true, bool kGeneral_ = false>
 struct Tile {
   static constexpr bool kNarrow = kNarrow_;
-  // Relative positions, one score at a time: exact, not fast; and first tokens apart from others.
+  // Has relative positions, one score at a time, exact, not fast; and what is apart of first
+  // tokens.
   static constexpr bool kGeneral = kGeneral_;
   static constexpr int kColumns = kColumns_;
   static constexpr int kKeys = kKeys_;
@@ -134,7 +135,12 @@ template <class Tile>
 PYQRT_DEVICE int live_keys(const Work<Tile>& work, int first) {
   return work.end - first < Tile::kKeys ? work.end - first : Tile::kKeys;
 }
-// The block of keys after one, and whether there is nothing to be seen in a chunk of it.
+PYQRT_DEVICE int rows_read(int live) {
+  return (live + kChunk - 1) / kChunk * kChunk;
+}
+
+// The block of keys after one, and whether nothing of a chunk of keys is seen: what lies between
+// key 0 and the windows is left out.
 template <class Tile>
 PYQRT_DEVICE int next_block(const Work<Tile>& work, int block) {
   const int next = block + Tile::kKeys;
@@ -143,9 +149,6 @@ PYQRT_DEVICE int next_block(const Work<Tile>& work, int block) {
 template <class Tile>
 PYQRT_DEVICE bool unseen(const Work<Tile>& work, int chunk) {
   return Tile::kGeneral && chunk > 0 && chunk < work.window;
-}
-PYQRT_DEVICE int rows_read(int live) {
-  return (live + kChunk - 1) / kChunk * kChunk;
 }
 
 template <class Tile>
