@@ -1,7 +1,8 @@
 """BigBird (Zaheer et al. 2020, arXiv 2007.14062) as far as it sees everything: BERT with another head.
 
 Up to a length of (5 + 2 num_random_blocks) block_size tokens transformers computes full attention whatever
-attention_type says, and no longer text is taken: beyond it blocks are drawn by chance.
+attention_type says, and no longer text is taken: beyond it a token sees blocks around it, the ends, and in
+training some drawn by chance, in place of each of which evaluation counts the first block once more.
 """
 
 from __future__ import annotations

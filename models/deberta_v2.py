@@ -9,7 +9,7 @@ from typing import Any
 
 from pyqrt.errors import ModelError
 from pyqrt.models import bert
-from pyqrt.nn.config import Disentangled, EncoderConfig
+from pyqrt.nn.config import Convolution, Disentangled, EncoderConfig
 from pyqrt.nn.huggingface import (
     Source,
     head_of,
@@ -24,8 +24,7 @@ MODEL_TYPE = "deberta-v2"
 PREFIX = "deberta."
 UNUSED = (
     *bert.UNUSED,
-    "lm_predictions.",
-    "mask_predictions.",
+    "*_predictions.",
     "embeddings.position_embeddings.",
     "encoder.rel_embeddings.",
     "encoder.LayerNorm.",
@@ -40,7 +39,7 @@ _DEFAULTS: dict[str, Any] = {
     "intermediate_size": 6144,
     "layer_norm_eps": 1e-7,
 }
-_ONLY = {"conv_kernel_size": (0, "the convolution layer is not implemented")}
+_ONLY = {"conv_groups": (1, "convolutions in groups are not implemented")}
 
 
 def configure(
@@ -51,13 +50,13 @@ def configure(
     types = hf.get("type_vocab_size", 0)
     options = {**_DEFAULTS, **hf, "type_vocab_size": types or 1}
     config: EncoderConfig = bert.configure(options, "embedding")
-    for name, implemented in (
-        ("embedding_size", config.hidden_size),
-        ("pooler_hidden_size", config.hidden_size),
-        ("attention_head_size", config.head_dim),
-    ):
-        if options.get(name, implemented) != implemented:
-            raise ModelError(f"{name} is {options[name]!r}; implemented is {implemented}")
+    sizes = dict.fromkeys(("embedding_size", "pooler_hidden_size"), config.hidden_size)
+    sizes["attention_head_size"] = config.head_dim
+    refuse_unsupported(hf, {name: (size, f"implemented is {size}") for name, size in sizes.items()})
+    kernel = max(options.get("conv_kernel_size", 0), 0)
+    if kernel and kernel % 2 == 0:
+        raise ModelError(f"conv_kernel_size is {kernel}; it must be odd")
+    convolution = Convolution(reach=kernel // 2, activation=options.get("conv_act", "tanh"))
     head = head_of(
         options,
         task_of(options, class_prefix, task),
@@ -72,6 +71,7 @@ def configure(
         type_vocab_size=types,
         num_positions=positions,
         relative=_relative(options, config.max_length),
+        convolution=convolution if kernel else None,
         head=head,
     )
 
@@ -103,16 +103,17 @@ def _relative(options: Mapping[str, Any], max_length: int) -> Disentangled | Non
 def parameters(config: EncoderConfig) -> dict[str, Source]:
     """Encoder parameter -> checkpoint tensor, without PREFIX."""
     modules = bert.encoder_modules(config) | bert.head_modules(config)
-    modules |= {"relative.table": "encoder.rel_embeddings", "relative.norm": "encoder.LayerNorm"}
+    kernel = 2 * config.convolution.reach + 1 if config.convolution is not None else 0
+    modules |= {
+        "relative.table": "encoder.rel_embeddings",
+        "relative.norm": "encoder.LayerNorm",
+        "layers.0.convolution.linear": Source(("encoder.conv.conv",), kernel=kernel),
+        "layers.0.convolution.norm": "encoder.conv.LayerNorm",
+    }
     for index in range(config.num_hidden_layers):
         ours, theirs = f"layers.{index}.attention", f"encoder.layer.{index}.attention.self"
-        modules |= {
-            f"{ours}.query": f"{theirs}.query_proj",
-            f"{ours}.key": f"{theirs}.key_proj",
-            f"{ours}.value": f"{theirs}.value_proj",
-            f"{ours}.relative_key": f"{theirs}.pos_key_proj",
-            f"{ours}.relative_query": f"{theirs}.pos_query_proj",
-        }
+        modules |= {f"{ours}.{part}": f"{theirs}.{part}_proj" for part in ("query", "key", "value")}
+        modules |= {f"{ours}.relative_{part}": f"{theirs}.pos_{part}_proj" for part in ("query", "key")}
     if config.head.task == "masked_lm":  # the head of `legacy` checkpoints, or else the original one
         for ours, theirs in (("transform", "dense"), ("norm", "LayerNorm")):
             legacy = f"cls.predictions.transform.{theirs}"
@@ -123,7 +124,7 @@ def parameters(config: EncoderConfig) -> dict[str, Source]:
 
 
 def tiny() -> list[dict[str, Any]]:
-    """Every task; v3's options, and each of them otherwise; buckets exact, logarithmic and overflowing."""
+    """Every task; v3's options, each also otherwise; convolutions; buckets up to overflowing ones."""
     plain = partial(tiny_config, MODEL_TYPE, "DebertaV2")
     v3 = partial(
         plain,
@@ -137,11 +138,11 @@ def tiny() -> list[dict[str, Any]]:
     odd: dict[str, Any] = {"hidden_size": 39, "num_attention_heads": 3, "intermediate_size": 51}
     return [
         v3("Model", max_position_embeddings=70, position_buckets=16),
-        plain("Model", **odd, type_vocab_size=2),
+        plain("Model", **odd, type_vocab_size=2, conv_kernel_size=5, num_hidden_layers=1),
         v3("ForSequenceClassification", **labels("no", "maybe", "yes"), share_att_key=False),
         v3("ForTokenClassification", **labels("O", "B", "I"), pos_att_type=["c2p"], norm_rel_ebd="none"),
         v3("ForQuestionAnswering", pos_att_type=["p2c"], norm_rel_ebd="none", share_att_key=False),
-        v3("ForMaskedLM", **odd),
+        v3("ForMaskedLM", **odd, conv_kernel_size=3, conv_act="gelu"),
         v3("ForMaskedLM", legacy=False, position_buckets=-1, max_relative_positions=6),
         v3("ForMultipleChoice", position_biased_input=True, pooler_hidden_act="tanh"),
     ]

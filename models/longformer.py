@@ -1,8 +1,8 @@
-"""Longformer (Beltagy et al. 2020, arXiv 2004.05150) without global tokens: RoBERTa that sees windows.
+"""Longformer (Beltagy et al. 2020, arXiv 2004.05150): RoBERTa that sees windows.
 
-transformers makes tokens global that a caller names, and by itself the first token, or the question, in tasks
-that pool or ask: those tasks are refused. Embeddings, token classification and masked language models have
-none unless asked, and are exact.
+transformers makes tokens global that a caller names, and by itself the first one in sequence classification;
+in two other tasks as many as a question or a choice has, and these are refused. Embeddings, token
+classification and masked language models have none unless asked.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from pyqrt.errors import ModelError
 from pyqrt.models import roberta
 from pyqrt.nn.config import EncoderConfig
-from pyqrt.nn.huggingface import labels, tiny_config
+from pyqrt.nn.huggingface import Source, labels, parameter_sources, tiny_config
 
 MODEL_TYPE = "longformer"
 PREFIX = "longformer."
@@ -28,9 +28,7 @@ TOKENIZER_CLASSES = ()
 _CLASS_PREFIX = "Longformer"
 _DEFAULTS = {"vocab_size": 30522, "pad_token_id": 1}
 _WINDOW = 512
-_TASKS = ("embedding", "token_classification", "masked_lm")  # without global tokens
-
-parameters = roberta.parameters
+_TASKS = ("embedding", "sequence_classification", "token_classification", "masked_lm")
 
 
 def configure(hf: Mapping[str, Any], task: str | None) -> EncoderConfig:
@@ -38,23 +36,38 @@ def configure(hf: Mapping[str, Any], task: str | None) -> EncoderConfig:
     config: EncoderConfig = roberta.configure(hf, task, _CLASS_PREFIX, _DEFAULTS, MODEL_TYPE)
     if config.head.task not in _TASKS:
         raise ModelError(
-            f"the task is {config.head.task}, for which transformers lets {MODEL_TYPE} see some tokens from "
-            f"everywhere, which is not implemented; implemented are {', '.join(_TASKS)}"
+            f"the task is {config.head.task}, for which transformers lets {MODEL_TYPE} see so many tokens "
+            f"from everywhere as the text says, which is not implemented; implemented are {', '.join(_TASKS)}"
         )
     stated = hf.get("attention_window", _WINDOW)
     windows = [stated] * config.num_hidden_layers if isinstance(stated, int) else stated
     for window in windows:
         if not isinstance(window, int) or window < 2 or window % 2:
             raise ModelError(f"attention_window is {stated!r}; it must be even numbers of at least 2")
-    return replace(config, windows=tuple(window // 2 for window in windows))
+    return replace(
+        config,
+        windows=tuple(window // 2 for window in windows),
+        first_global=config.head.task == "sequence_classification",
+    )
+
+
+def parameters(config: EncoderConfig) -> dict[str, Source]:
+    """Encoder parameter -> checkpoint tensor, without PREFIX."""
+    modules = roberta.modules(config)
+    for index in range(config.num_hidden_layers):
+        ours, theirs = f"layers.{index}.attention.first", f"encoder.layer.{index}.attention.self"
+        modules |= {f"{ours}.{part}": f"{theirs}.{part}_global" for part in ("query", "key", "value")}
+    return parameter_sources(config, modules)
 
 
 def tiny() -> list[dict[str, Any]]:
-    """Every task without global tokens, an odd head size, windows narrow, wide and of each layer."""
+    """Every task that is not refused, an odd head size, windows narrow, wide and of each layer."""
     longformer = partial(tiny_config, MODEL_TYPE, _CLASS_PREFIX, attention_window=8)
     odd: dict[str, Any] = {"hidden_size": 39, "num_attention_heads": 3, "intermediate_size": 51}
     return [
         longformer("Model", max_position_embeddings=80, attention_window=[4, 16]),
         longformer("ForTokenClassification", **labels("O", "B", "I"), **odd),
+        longformer("ForSequenceClassification", **labels("no", "maybe", "yes"), max_position_embeddings=90),
+        longformer("ForSequenceClassification", **labels("no", "yes"), **odd, attention_window=[4, 64]),
         longformer("ForMaskedLM", attention_window=64, pad_token_id=0),
     ]

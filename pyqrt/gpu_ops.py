@@ -137,6 +137,8 @@ def attention(
     zero_point: int = 0,
     polynomial: Polynomial = "minimax",
     window: int | None = None,
+    first_key: bool = False,
+    first_query: bool = False,
     relative_index: Tensor | None = None,
     relative_bias: Tensor | None = None,
     relative_key: Tensor | None = None,
@@ -148,12 +150,15 @@ def attention(
 
     kernels = _kernels(variant)
     torch = sys.modules["torch"]
-    tokens, width = _matrix("query", query, query, torch.int8).shape
+    rows = key if first_query else query
+    tokens, width = _matrix("key" if first_query else "query", rows, query, torch.int8).shape
     _matrix("key", key, query, torch.int8, rows=tokens, width=width)
     _matrix("value", value, query, torch.int8, rows=tokens, width=width)
+    ends = sequence_offsets(_host(offsets), tokens, _LONGEST)
+    if first_query:
+        _matrix("query", query, query, torch.int8, rows=len(ends) - 1, width=width)
     for name, tensor in (("query", query), ("key", key), ("value", value)):
         _within(name, tensor, _S8)
-    ends = sequence_offsets(_host(offsets), tokens, _LONGEST)
     scores = _host(score_multiplier)
     scores = check_range("score_multiplier", vector("score_multiplier", scores, scores.dtype), 1, 2**32 - 1)
     heads = len(scores)
@@ -185,6 +190,8 @@ def attention(
         choice("polynomial", polynomial, POLYNOMIALS),
         -1 if window is None else integer("window", window, 0, _LONGEST),
         *(None if table is None else _device(table, query) for table in (index, *tables)),
+        first_key,
+        first_query,
     )
     return output
 

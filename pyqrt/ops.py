@@ -243,6 +243,8 @@ def attention(
     zero_point: int = 0,
     polynomial: Polynomial = "minimax",
     window: int | None = None,
+    first_key: bool = False,
+    first_query: bool = False,
     relative_index: Array | None = None,
     relative_bias: Array | None = None,
     relative_key: Array | None = None,
@@ -258,17 +260,20 @@ def attention(
     output_multiplier * 2^(output_exponent - 14). zero_point in [-127, 127]. polynomial: as softmax's.
     Tokens of no sequence get 0.
 
-    window: a token sees those at most so far away; None: all. relative_index: int32 [2 R + 1], the row of
+    window: a token sees those at most so far away; None: all. first_key: and the first of its sequence.
+    first_query: the first token of a sequence has the only query, query being [sequences, heads * d]; all
+    other tokens get 0. relative_index: int32 [2 R + 1], the row of
     the following tables for the distance i - j, clamped to [-R, R]; relative_bias: int32 [heads, rows],
     below 2^28; relative_key, relative_query: int8 [rows, heads * d].
     """
-    queries = matrix("query", query, np.int8)
-    tokens, width = queries.shape
+    name, rows_of_all = ("key", key) if first_query else ("query", query)
+    tokens, width = matrix(name, rows_of_all, np.int8).shape
     keys = matrix("key", key, np.int8, rows=tokens, width=width)
     values = matrix("value", value, np.int8, rows=tokens, width=width)
+    ends = sequence_offsets(offsets, tokens, _MAX_LENGTH)
+    queries = matrix("query", query, np.int8, rows=len(ends) - 1 if first_query else tokens, width=width)
     for name, array in (("query", queries), ("key", keys), ("value", values)):
         check_range(name, array, -_MAX_S8, _MAX_S8)
-    ends = sequence_offsets(offsets, tokens, _MAX_LENGTH)
 
     scores = view("score_multiplier", score_multiplier, np.int32, np.uint32)
     scores = vector("score_multiplier", scores, scores.dtype)
@@ -301,6 +306,8 @@ def attention(
         zero,
         choice("polynomial", polynomial, POLYNOMIALS),
         -1 if window is None else integer("window", window, 0, _MAX_LENGTH),
+        first_key,
+        first_query,
         index,
         *tables,
         rows,

@@ -108,7 +108,8 @@ void attention(const Matrix<const int8_t>& query, const Matrix<const int8_t>& ke
                const std::optional<Vector<const int32_t>>& relative_index,
                const std::optional<Matrix<const int32_t>>& relative_bias,
                const std::optional<Matrix<const int8_t>>& relative_key,
-               const std::optional<Matrix<const int8_t>>& relative_query) {
+               const std::optional<Matrix<const int8_t>>& relative_query, bool first_key,
+               bool first_query) {
   AttentionArgs args;
   args.query = query.data();
   args.key = key.data();
@@ -125,6 +126,8 @@ void attention(const Matrix<const int8_t>& query, const Matrix<const int8_t>& ke
   args.zero_point = zero_point;
   args.exponential = known(fixed::exp_polynomial(polynomial));
   args.window = window;
+  args.first_key = first_key;
+  args.first_query = first_query;
   if (relative_index) {
     args.relative_index = relative_index->data();
     args.relative_reach = extent(*relative_index, 0) / 2;
@@ -296,7 +299,8 @@ NB_MODULE(PYQRT_MODULE, module) {
              nb::arg("window") = -1, nb::arg("relative_index").none() = nb::none(),
              nb::arg("relative_bias").none() = nb::none(),
              nb::arg("relative_key").none() = nb::none(),
-             nb::arg("relative_query").none() = nb::none());
+             nb::arg("relative_query").none() = nb::none(), nb::arg("first_key") = false,
+             nb::arg("first_query") = false);
   module.def("layernorm", &layernorm, nb::arg("input"), nb::arg("epsilon"), nb::arg("gain8").none(),
              nb::arg("bias8").none(), nb::arg("shift8"), nb::arg("output8").none(),
              nb::arg("gain16").none(), nb::arg("bias16").none(), nb::arg("shift16"),

@@ -26,10 +26,13 @@ void test_attention(int cases) {
       args.head_dim = std::min<int64_t>(args.head_dim, 20);
     }
     const int64_t width = args.heads * args.head_dim;
-    const auto input = [&] {
-      return Matrix<int8_t>::random(random, offsets.back(), width, -127, 127, any_draw(random));
+    const auto input = [&](int64_t rows) {
+      return Matrix<int8_t>::random(random, rows, width, -127, 127, any_draw(random));
     };
-    const Matrix<int8_t> query = input(), key = input(), value = input();
+    args.first_key = random.integer(0, 2) == 0;
+    args.first_query = random.integer(0, 4) == 0;
+    const Matrix<int8_t> query = input(args.first_query ? sequences : offsets.back());
+    const Matrix<int8_t> key = input(offsets.back()), value = input(offsets.back());
     const auto score_multiplier =
         vector_of<uint32_t>(random, args.heads, 1, 1 << random.integer(4, 30));
     const auto output_multiplier = vector_of<int32_t>(random, args.heads, 1 << 13, (1 << 14) - 1);
@@ -70,6 +73,8 @@ void test_attention(int cases) {
                                            {"sequences", sequences},
                                            {"longest", longest},
                                            {"window", args.window},
+                                           {"first_key", args.first_key},
+                                           {"first_query", args.first_query},
                                            {"relative", args.relative_rows}});
     check_variants("attention", kAttentionKernels, the_case, [&](AttentionKernel& kernel) {
       Matrix<int8_t> output(offsets.back(), width, 5);

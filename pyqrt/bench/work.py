@@ -25,7 +25,8 @@ def multiply_accumulates(program: Program, lengths: Sequence[int], *, planes: bo
             total += rows[source.rows] * inputs * outputs * (2 if planes and source.dtype == "s16" else 1)
         elif node.op == "attention":
             heads, head_dim = _integers(node, "num_heads", "head_dim")
-            total += 2 * squares * heads * head_dim
+            first = rows["tokens"] if len(node.inputs) == 3 else 0  # what first tokens see once more
+            total += 2 * (squares + first) * heads * head_dim
     return total
 
 

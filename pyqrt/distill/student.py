@@ -55,7 +55,9 @@ def shallow_student(
     taken = {}
     for name in student.state_dict():
         match = re.fullmatch(r"layers\.(\d+)\.(.*)", name)
-        taken[name] = weights[f"layers.{taken_from[int(match[1])]}.{match[2]}" if match else name].clone()
+        theirs_of = f"layers.{taken_from[int(match[1])]}.{match[2]}" if match else name
+        # what only the first layer has, as a convolution, is the first's
+        taken[name] = weights[theirs_of if theirs_of in weights else name].clone()
     student.load_state_dict(taken)
     return student, changed
 

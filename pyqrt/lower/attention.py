@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from pyqrt.grids import Grid, Vector
 from pyqrt.lower.builder import Tensor
 from pyqrt.lower.fixed_point import LoweringError, round_half_up
 from pyqrt.lower.linear import IntegerInput, polynomial_attribute, requantize_s8, requantize_s16
-from pyqrt.lower.parts import Parts, parameters_of, to_numpy
+from pyqrt.lower.parts import Parts, Stream, parameters_of, to_numpy
 from pyqrt.nn.config import EncoderConfig, RelativeBias
-from pyqrt.nn.layers import Attention
+from pyqrt.nn.layers import Attention, FirstAttention
 from pyqrt.nn.relative import rows_of_distances
 
 # Queries and keys are this much finer before they are turned. 2^7 leaves int16 twice the range of int8: a
@@ -26,25 +27,32 @@ def lower_attention(
     prefix: str,
     attention: Attention,
     source: IntegerInput,
-    taken: IntegerInput | None = None,
+    taken: IntegerInput | None,
+    stream: Stream,
 ) -> IntegerInput:
     """Query, key and value projections as one product, then attention: the context.
 
-    taken: what values read, if that is not what queries and keys do.
+    taken: what values read, if that is not what queries and keys do. stream: the block's input.
     """
-    builder, heads, head_dim = parts.builder, config.num_attention_heads, config.head_dim
+    builder = parts.builder
     grids = [parts.scales.grids[f"{prefix}.{part}"] for part in ("query", "key", "value")]
     context = parts.scales.grids[f"{prefix}.context"]
+    matched = {"query": attention.query, "key": attention.key}
     if taken is not None:
-        inputs: tuple[int, ...] = _apart(parts, prefix, attention, source, taken, grids)
+        inputs: tuple[int, ...] = (
+            _projected(parts, prefix, matched, source),
+            _projected(parts, prefix, {"value": attention.value}, taken),
+        )
     elif attention.rotary is None:
-        inputs = (_projected(parts, prefix, attention, source, grids),)
+        inputs = (_projected(parts, prefix, matched | {"value": attention.value}, source),)
     else:
         inputs = _rotated(parts, config, prefix, attention, source, grids)
-    query, key, value, out = (grid.scale.reshape(heads, head_dim)[:, 0] for grid in (*grids, context))
-    score = query * key * np.log2(np.e) * config.score_scale
-    multiplier, exponent = _mantissa_and_exponent(value / out)
-    attributes, tensors = _positions(parts, config, prefix, attention, query * key * config.score_scale)
+    unit = _by_head(config, grids[0]) * _by_head(config, grids[1]) * config.score_scale
+    attributes, positions = _positions(parts, config, prefix, attention, unit)
+    tensors = _multipliers(parts, config, prefix, context) | positions
+    if attention.first is not None:
+        inputs += _first(parts, f"{prefix}.first", attention.first, source, stream)
+        tensors |= _multipliers(parts, config, f"{prefix}.first", context, "first_")
     output = builder.buffer("s8", "tokens", config.layer_size)
     builder.node(
         "attention",
@@ -52,33 +60,46 @@ def lower_attention(
         inputs,
         (output,),
         {
-            "num_heads": heads,
-            "head_dim": head_dim,
+            "num_heads": config.num_attention_heads,
+            "head_dim": config.head_dim,
             "zero_point": context.zero_point,
             **polynomial_attribute(parts.scales.polynomial),
             **attributes,
         },
-        {
-            "score_multiplier": np.clip(round_half_up(score * 2.0**28), 1, 2**31 - 1).astype(np.int32),
-            "output_multiplier": multiplier,
-            "output_exponent": exponent,
-            **tensors,
-        },
+        tensors,
     )
     builder.tap(f"{prefix}.context", output, context)
     return IntegerInput(output, context)
 
 
-def _projected(
-    parts: Parts, prefix: str, attention: Attention, source: IntegerInput, grids: list[Grid]
-) -> int:
-    """Query, key and, if there are three grids, value projections as one product, int8."""
-    names = ("query", "key", "value")[: len(grids)]
-    linears = (attention.query, attention.key, attention.value)[: len(grids)]
-    projections = [parameters_of(linear) for linear in linears]
+def _by_head(config: EncoderConfig, grid: Grid) -> Vector:
+    """The scale of every head."""
+    return grid.scale.reshape(config.num_attention_heads, config.head_dim)[:, 0]
+
+
+def _multipliers(
+    parts: Parts, config: EncoderConfig, prefix: str, context: Grid, role: str = ""
+) -> dict[str, Tensor]:
+    """The tensors that scale scores and context, their names after `role`."""
+    query, key, value = (
+        _by_head(config, parts.scales.grids[f"{prefix}.{part}"]) for part in ("query", "key", "value")
+    )
+    score = query * key * np.log2(np.e) * config.score_scale
+    multiplier, exponent = _mantissa_and_exponent(value / _by_head(config, context))
+    return {
+        f"{role}score_multiplier": np.clip(round_half_up(score * 2.0**28), 1, 2**31 - 1).astype(np.int32),
+        f"{role}output_multiplier": multiplier,
+        f"{role}output_exponent": exponent,
+    }
+
+
+def _projected(parts: Parts, prefix: str, linears: dict[str, nn.Linear], source: IntegerInput) -> int:
+    """Projections, by the names of their taps after `prefix`, as one product, int8."""
+    projections = [parameters_of(linear) for linear in linears.values()]
+    grids = [parts.scales.grids[f"{prefix}.{name}"] for name in linears]
     projected = requantize_s8(
         parts.builder,
-        f"{prefix}.{'_'.join(names)}",
+        f"{prefix}.{'_'.join(linears)}",
         source,
         np.concatenate([weight for weight, _ in projections]),
         np.concatenate([bias for _, bias in projections]),
@@ -89,24 +110,18 @@ def _projected(
         ),
     )
     width = len(grids[0].scale)
-    for column, part in enumerate(names):
-        parts.builder.tap(f"{prefix}.{part}", projected, grids[column], column * width)
+    for column, name in enumerate(linears):
+        parts.builder.tap(f"{prefix}.{name}", projected, grids[column], column * width)
     return projected
 
 
-def _apart(
-    parts: Parts,
-    prefix: str,
-    attention: Attention,
-    source: IntegerInput,
-    taken: IntegerInput,
-    grids: list[Grid],
+def _first(
+    parts: Parts, prefix: str, first: FirstAttention, source: IntegerInput, stream: Stream
 ) -> tuple[int, int]:
-    """Queries and keys as one product, and the values of another input, int8."""
-    projected = _projected(parts, prefix, attention, source, grids[:2])
-    value = requantize_s8(parts.builder, f"{prefix}.value", taken, *parameters_of(attention.value), grids[2])
-    parts.builder.tap(f"{prefix}.value", value, grids[2])
-    return projected, value
+    """Keys and values that the first tokens see, int8, and the first tokens' queries, from int16."""
+    keys = _projected(parts, prefix, {"key": first.key, "value": first.value}, source)
+    token = parts.pooled(f"{prefix}.token", IntegerInput(stream.buffer, stream.scale), "first")
+    return keys, _projected(parts, prefix, {"query": first.query}, token)
 
 
 def _rotated(

@@ -14,11 +14,10 @@ from pyqrt.lower.builder import ProgramBuilder, Tapped, Tensor
 from pyqrt.lower.feed_forward import lower_feed_forward
 from pyqrt.lower.fixed_point import rows_in_s8, small_multipliers
 from pyqrt.lower.head import lower_head
-from pyqrt.lower.linear import IntegerInput
 from pyqrt.lower.parts import Parts, Stream, to_numpy
 from pyqrt.nn import Encoder
 from pyqrt.nn.config import EncoderConfig
-from pyqrt.nn.layers import Embeddings, Layer
+from pyqrt.nn.layers import Convolution, Embeddings, Layer
 from pyqrt.program import Limits, Program
 
 T = TypeVar("T")
@@ -79,7 +78,7 @@ def _embeddings(parts: Parts, config: EncoderConfig, embeddings: Embeddings) -> 
     else:
         words = _rows(parts, "embeddings.word", tables, 0)
         rest = _rows(parts, "embeddings.rest", others, config.position_offset)
-        source = _beside(parts, words, config.word_reach or 0)
+        source = parts.beside("embeddings.words", words, config.word_reach or 0)
         stream = parts.residual(name, embeddings.word_projection, source, rest)
     if embeddings.norm is not None:
         # a projection reads the int8 form alone, a pre-norm stream mostly the int16 one
@@ -115,21 +114,10 @@ def _rows(parts: Parts, name: str, tables: dict[str, Vector], position_offset: i
     return Stream(total, sum_scale)
 
 
-def _beside(parts: Parts, rows: Stream, reach: int) -> IntegerInput:
-    """Every token's row beside those around it."""
-    buffer = rows.buffer
-    if reach:
-        width = parts.builder.spec(buffer).width * (2 * reach + 1)
-        buffer = parts.builder.buffer("s16", "tokens", width)
-        parts.builder.node("neighbours", "embeddings.words", (rows.buffer,), (buffer,), {"reach": reach}, {})
-    parts.builder.tap("embeddings.words", buffer, rows.scale)
-    return IntegerInput(buffer, rows.scale)
-
-
 def _layer(
     parts: Parts, config: EncoderConfig, prefix: str, layer: Layer, stream: Stream, last: bool
 ) -> Stream:
-    """Attention and feed-forward blocks, each with its residual and norm; in a bottleneck, if any."""
+    """Attention and feed-forward blocks, each with its residual and norm; bottleneck, convolution if any."""
     attention, whole, taken = layer.attention, stream, None
     if layer.narrow is not None:
         stream = parts.narrowed(f"{prefix}.narrow", layer.narrow, whole)
@@ -139,7 +127,7 @@ def _layer(
         source, taken = matched.source, whole.source
     elif attention.norm_first and attention.norm is not None:
         source = parts.norm(f"{prefix}.attention.input", attention.norm, stream, wide=False).source
-    context = lower_attention(parts, config, f"{prefix}.attention", attention, source, taken)
+    context = lower_attention(parts, config, f"{prefix}.attention", attention, source, taken, stream)
     stream = parts.residual(f"{prefix}.attention.sum", attention.output, context, stream)
     if not attention.norm_first:
         assert attention.norm is not None
@@ -150,7 +138,27 @@ def _layer(
     if layer.widen is not None:
         stream = parts.residual(f"{prefix}.widen.sum", layer.widen.output, stream.source, whole)
         stream = parts.norm(f"{prefix}.widen.output", layer.widen.norm, stream, narrow=not last)
+    if layer.convolution is not None:
+        stream = _convolved(parts, config, f"{prefix}.convolution", layer.convolution, whole, stream, last)
     return stream
+
+
+def _convolved(
+    parts: Parts,
+    config: EncoderConfig,
+    prefix: str,
+    convolution: Convolution,
+    whole: Stream,
+    stream: Stream,
+    last: bool,
+) -> Stream:
+    """The convolution of what the layer read, added to what it gave, and the norm."""
+    assert config.convolution is not None
+    rows = parts.beside(f"{prefix}.beside", whole, convolution.reach)
+    names, function = (f"{prefix}.activation", f"{prefix}.linear"), config.convolution.activation
+    inner = parts.activated(*names, convolution.linear, function, rows)
+    stream = parts.added(f"{prefix}.sum", inner, stream)
+    return parts.norm(f"{prefix}.output", convolution.norm, stream, narrow=not last)
 
 
 def _by_place(scales: Scales, layer_order: Sequence[int]) -> Scales:

@@ -18,10 +18,7 @@ def lower_head(parts: Parts, encoder: EncoderConfig, head: TaskHead, stream: Str
         stream = lower_feed_forward(parts, encoder, "head.ffn", head.ffn, stream, narrow=False)
     source = IntegerInput(stream.buffer, stream.scale)
     if config.pooling is not None:
-        pooled = builder.buffer("s16", "sequences", builder.spec(source.buffer).width)
-        builder.node("pool", "head.pooled", (source.buffer,), (pooled,), {"kind": config.pooling}, {})
-        builder.tap("head.pooled", pooled, stream.scale)
-        source = IntegerInput(pooled, stream.scale)
+        source = parts.pooled("head.pooled", source, config.pooling)
     if head.transform is not None:
         assert config.transform_activation is not None
         before, after = "head.pre_activation", "head.activation"

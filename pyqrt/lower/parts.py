@@ -123,6 +123,29 @@ class Parts:
         assert isinstance(projected.grid, float)
         return self.norm(output, narrow.norm, Stream(projected.buffer, projected.grid), wide=wide)
 
+    def beside(self, name: str, rows: Stream, reach: int) -> IntegerInput:
+        """Every token's row beside those of so many tokens around it, int16."""
+        buffer = rows.buffer
+        if reach:
+            width = self.builder.spec(buffer).width * (2 * reach + 1)
+            buffer = self.builder.buffer("s16", "tokens", width)
+            self.builder.node("neighbours", name, (rows.buffer,), (buffer,), {"reach": reach}, {})
+        return self._made(name, buffer, rows.scale)
+
+    def pooled(self, name: str, source: IntegerInput, kind: str) -> IntegerInput:
+        """One row of every sequence's, int16."""
+        pooled = self.builder.buffer("s16", "sequences", self.builder.spec(source.buffer).width)
+        self.builder.node("pool", name, (source.buffer,), (pooled,), {"kind": kind}, {})
+        return self._made(name, pooled, source.grid)
+
+    def added(self, name: str, source: IntegerInput, stream: Stream) -> Stream:
+        """``x + stream``: the residual of a linear layer that is the identity, exact in int8."""
+        width, scale = self.builder.spec(source.buffer).width, self.scales.wide[name]
+        residual = (stream.buffer, stream.scale)
+        buffer = residual_s16(self.builder, name, source, np.eye(width), np.zeros(width), residual, scale)
+        self.builder.tap(name, buffer, scale)
+        return Stream(buffer, scale)
+
     def linear(self, name: str, linear: nn.Linear, source: IntegerInput) -> IntegerInput:
         """``linear(x)`` as int16."""
         scale = self.scales.wide[name]

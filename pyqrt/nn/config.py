@@ -189,6 +189,18 @@ class Bottleneck:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Convolution:
+    """A convolution over tokens beside the first layer (as in DeBERTa v2, He et al. 2021, arXiv 2006.03654).
+
+    The embeddings of a token and of `reach` tokens before and after it go through a linear layer and an
+    activation, and are added to what the first layer gives; a norm follows.
+    """
+
+    reach: int
+    activation: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class EncoderConfig:
     """A transformer encoder.
 
@@ -219,7 +231,10 @@ class EncoderConfig:
     as the stream.
     relative: relative positions, the same tables for all layers; None: there are none.
     rotary: rotary positions; None: there are none.
+    convolution: beside the first layer; None: there is none.
     windows: for each layer how far a token sees to both sides, None being everything; empty: everything.
+    first_global: a sequence's first token is seen from everywhere, and sees everything by projections of
+    its own (Beltagy et al. 2020, arXiv 2004.05150).
     """
 
     family: str
@@ -253,7 +268,9 @@ class EncoderConfig:
     bottleneck: Bottleneck | None = None
     relative: RelativeBias | Disentangled | None = None
     rotary: Rotary | None = None
+    convolution: Convolution | None = None
     windows: tuple[int | None, ...] = ()
+    first_global: bool = False
 
     def __post_init__(self) -> None:
         for name in (
@@ -315,6 +332,13 @@ class EncoderConfig:
             _require_count("relative.span", self.relative.span, 1)
             _require_count("relative.buckets", self.relative.buckets, 0)
         self._check_layers()
+        if self.convolution is not None:
+            _require_count("convolution.reach", self.convolution.reach, 0)
+            _require_activation("convolution.activation", self.convolution.activation)
+            _require(
+                self.norm == "post" and self.bottleneck is None and self.layer_groups == 0,
+                "convolution: implemented for post-norm encoders without bottlenecks and shared layers",
+            )
         _require(
             not self.head.feed_forward or self.norm == "post",
             "head.feed_forward: implemented in post-norm encoders only",
@@ -333,7 +357,13 @@ class EncoderConfig:
         _require_activation("hidden_act", self.hidden_act)
 
     def _check_layers(self) -> None:
-        """What is stated layer by layer."""
+        """What is stated layer by layer, and what tokens see."""
+        _require(
+            not self.first_global
+            or (self.norm == "post" and not self.bottleneck and not self.relative and not self.rotary),
+            "first_global: implemented for post-norm encoders with positions in the embeddings only, "
+            "without bottlenecks",
+        )
         for window in self.windows:
             if window is not None:
                 _require_count("windows", window, 0)

@@ -70,9 +70,11 @@ class Encoder(nn.Module):
         """Every tap by the name of the activation it sees, in the order they are passed.
 
         "embeddings." words, sum, output (normalised) and projected; per set of layer weights
-        "layers.0.attention." query, key, value, context, sum and output, "layers.0.ffn." up, activation, sum
+        "layers.0.attention." query, key, value, context, sum and output, of global first tokens
+        "layers.0.attention.first." token, query, key and value, "layers.0.ffn." up, activation, sum
         and output; of several feed-forward blocks those before the last as "layers.0.ffns.0."; of bottlenecks
         "layers.0.narrow." and "layers.0.narrow_matched." linear and output, "layers.0.widen." sum and output;
+        of a convolution "layers.0.convolution." beside, linear, activation, sum and output;
         of pre-norm encoders input for output, and "output" after the last norm; "head." pooled,
         pre_activation, activation, normalized and output. Those that the configuration has.
         """
@@ -86,6 +88,8 @@ class Encoder(nn.Module):
         """The tap that sees the output of a set of layer weights; of a pre-norm one before any norm."""
         if self.config.bottleneck is not None:
             return f"layers.{index}.widen.output"
+        if self.config.convolution is not None and index == 0:
+            return f"layers.{index}.convolution.output"
         return f"layers.{index}.ffn.{'output' if self.config.norm == 'post' else 'sum'}"
 
     def readers(self) -> dict[str, list[nn.Linear]]:
@@ -118,6 +122,9 @@ class Encoder(nn.Module):
                 matched = taken = f"{prefix}.narrow.output"
             add(matched, attention.query, attention.key)
             add(taken, attention.value)
+            if attention.first is not None:
+                add(taken, attention.first.key, attention.first.value)
+                add(f"{prefix}.attention.first.token", attention.first.query)
             add(f"{prefix}.attention.context", attention.output)
             source = f"{prefix}.attention.output"
             for block, ffn in layer.feed_forwards():
@@ -129,6 +136,9 @@ class Encoder(nn.Module):
             if layer.widen is not None:
                 add(source, layer.widen.output)
                 source = f"{prefix}.widen.output"
+            if layer.convolution is not None:
+                add(f"{prefix}.convolution.beside", layer.convolution.linear)
+                source = f"{prefix}.convolution.output"
         return dict(found)
 
     def _check(self, ids: Tensor, types: Tensor) -> None:

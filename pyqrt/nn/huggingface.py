@@ -21,7 +21,8 @@ class Source:
     names: of the tensor (or module), alternatives in order of preference. part, parts: it is only this
     one of so many equal parts along the first axis. groups: the first axis is so many groups, as one for
     each head, and every group has the parts. further: a second tensor, which transposed has the matrix's
-    further columns; empty: there are none.
+    further columns; empty: there are none. kernel: a weight is a convolution's, [out, in, kernel], whose
+    matrix has the columns of each place one after the other, the last first; 0: it is not.
     """
 
     names: tuple[str, ...]
@@ -29,6 +30,7 @@ class Source:
     parts: int = 1
     groups: int = 1
     further: str = ""
+    kernel: int = 0
 
 
 _TASK_OF_SUFFIX: dict[str, Task] = {

@@ -149,6 +149,7 @@ class Attention(Block):
             if config.relative.queries:
                 self.relative_query = None if config.relative.shared else _like(self.query)
                 self.relative_query_tap = Tap()
+        self.first: FirstAttention | None = FirstAttention(config) if config.first_global else None
         self.add_norm(config, wanted=config.first_norm or index > 0)
 
     def forward(
@@ -168,6 +169,8 @@ class Attention(Block):
         value = self.value_tap(self.value(taken))
         further = None if self.relative is None and self.window is None else self.further_scores
         context = packing.attention(query, key, value, self.num_heads, self.scale, further)
+        if self.first is not None:
+            context = context.index_copy(0, packing.first_rows, self.first(source, packing))
         return self.add(self.output(self.context_tap(context)), x)
 
     def rotary_tables(self, positions: Tensor) -> tuple[Tensor, Tensor]:
@@ -197,6 +200,8 @@ class Attention(Block):
         if self.window is not None:
             place = torch.arange(query.shape[2], device=query.device)
             unseen = (place[:, None] - place[None, :]).abs() > self.window
+            if self.first is not None:
+                unseen[:, 0] = False
             scores = scores.masked_fill(unseen, -torch.inf)
         return scores
 
@@ -221,6 +226,29 @@ class Attention(Block):
             by_key = (key @ queries).gather(-1, row.T.expand(*key.shape[:2], -1, -1))
             scores = scores + by_key.transpose(-1, -2)
         return scores * self.scale
+
+
+class FirstAttention(nn.Module):
+    """What the first token of a sequence sees of all its tokens, by projections of its own."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        width, biases = config.hidden_size, config.attention_biases
+        self.num_heads = config.num_attention_heads
+        self.scale = config.score_scale
+        self.query = nn.Linear(width, width, bias="query" in biases)
+        self.key = nn.Linear(width, width, bias="key" in biases)
+        self.value = nn.Linear(width, width, bias="value" in biases)
+        self.token_tap = Tap()
+        self.query_tap = Tap()
+        self.key_tap = Tap()
+        self.value_tap = Tap()
+
+    def forward(self, x: Tensor, packing: Packing) -> Tensor:
+        """[tokens, hidden] -> the first tokens' context, [sequences, hidden]."""
+        query = self.query_tap(self.query(self.token_tap(packing.pool(x, "first"))))
+        key, value = self.key_tap(self.key(x)), self.value_tap(self.value(x))
+        return packing.first_attention(query, key, value, self.num_heads, self.scale)
 
 
 class FeedForward(Block):
@@ -281,8 +309,35 @@ class Widen(nn.Module):
         return result
 
 
+class Convolution(nn.Module):
+    """A row beside its neighbours, a linear layer and its activation; what is beside it added, the norm."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        assert config.convolution is not None
+        self.reach = config.convolution.reach
+        self.linear = nn.Linear(config.hidden_size * (2 * self.reach + 1), config.hidden_size)
+        self.activation = activation(config.convolution.activation)
+        self.norm = layer_norm(config, config.hidden_size)
+        self.beside_tap = Tap()
+        self.linear_tap = Tap()
+        self.activation_tap = Tap()
+        self.sum_tap = Tap()
+        self.output_tap = Tap()
+
+    def forward(self, x: Tensor, packing: Packing, layer: Tensor) -> Tensor:
+        """What a layer reads, and what it gives, [tokens, hidden] each -> the same shape."""
+        rows = self.beside_tap(beside(x, packing.positions, self.reach))
+        inner = self.activation_tap(self.activation(self.linear_tap(self.linear(rows))))
+        result: Tensor = self.output_tap(self.norm(self.sum_tap(inner + layer)))
+        return result
+
+
 class Layer(nn.Module):
-    """Attention, then the feed-forward blocks, the last of which is `ffn`; in a bottleneck, if any."""
+    """Attention, then the feed-forward blocks, the last of which is `ffn`; in a bottleneck, if any.
+
+    Beside them the convolution, if any.
+    """
 
     def __init__(self, config: EncoderConfig, index: int = 0, relative: Relative | None = None) -> None:
         super().__init__()
@@ -293,6 +348,7 @@ class Layer(nn.Module):
         self.ffns = nn.ModuleList(FeedForward(config) for _ in range(config.ffn_blocks - 1))
         self.ffn = FeedForward(config)
         self.widen = Widen(config) if bottleneck else None
+        self.convolution = Convolution(config) if config.convolution and index == 0 else None
 
     def feed_forwards(self) -> list[tuple[str, FeedForward]]:
         """The feed-forward blocks in order: name within the layer, block."""
@@ -308,6 +364,8 @@ class Layer(nn.Module):
             x = self.attention(x, packing, self.narrow_matched(stream), stream)
         for _, block in self.feed_forwards():
             x = block(x)
+        if self.convolution is not None:
+            x = self.convolution(stream, packing, x)
         result: Tensor = x if self.widen is None else self.widen(x, stream)
         return result
 

@@ -108,6 +108,17 @@ class Packing:
             context.index_copy_(0, rows, _attention(*heads, len(group), num_heads, scale, further))
         return context
 
+    def first_attention(
+        self, query: Tensor, key: Tensor, value: Tensor, num_heads: int, scale: float
+    ) -> Tensor:
+        """As `attention`, of one query in every sequence: query and result are [sequences, hidden]."""
+        context = torch.empty_like(query)
+        for group in self._groups:
+            rows, own = group.flatten(), self._sequence_of_row[group[:, 0]]
+            heads = query[own], key[rows], value[rows]
+            context = context.index_copy(0, own, _attention(*heads, len(group), num_heads, scale, None))
+        return context
+
 
 def _attention(
     query: Tensor,
@@ -118,11 +129,11 @@ def _attention(
     scale: float,
     further: Callable[[Tensor, Tensor], Tensor] | None,
 ) -> Tensor:
-    """Attention where the rows are `sequences` sequences of equal length."""
+    """Attention where the rows are `sequences` sequences of equal length, of queries and of keys."""
     rows, hidden = query.shape
 
     def split(x: Tensor) -> Tensor:
-        return x.reshape(sequences, rows // sequences, num_heads, hidden // num_heads).transpose(1, 2)
+        return x.reshape(sequences, len(x) // sequences, num_heads, hidden // num_heads).transpose(1, 2)
 
     q, k = split(query), split(key)
     mask = None if further is None else further(q, k)

@@ -24,7 +24,8 @@ def attention(
 ) -> str:
     """The context [batch, sequence, width], in integers of the output without its zero point.
 
-    inputs: the queries, keys and values side by side; or the first two, and the values. ids [batch,
+    inputs: the queries, keys and values side by side; or the first two, and the values; or all three, and
+    what first tokens that see and are seen from everywhere use: keys and values, queries. ids [batch,
     sequence]: any tensor of that shape. absent [batch, 1, 1, sequence]: 1 for padding, else 0.
     """
     heads, dim = int(node.attributes["num_heads"]), int(node.attributes["head_dim"])
@@ -33,12 +34,12 @@ def attention(
     def by_head(value: str, *order: int) -> str:
         return graph.op("Transpose", graph.op("Reshape", value, apart), perm=list(order))
 
-    if len(inputs) == 1:
-        query, key, value = graph.ops("Split", 3, inputs[0], axis=2, num_outputs=3)
-    else:
+    if len(inputs) == 2:
         (query, key), value = graph.ops("Split", 2, inputs[0], axis=2, num_outputs=2), inputs[1]
+    else:
+        query, key, value = graph.ops("Split", 3, inputs[0], axis=2, num_outputs=3)
     query, columns = by_head(query, 0, 2, 1, 3), by_head(key, 0, 2, 3, 1)
-    scores = graph.op("MatMul", query, columns)
+    scores, padding = graph.op("MatMul", query, columns), absent
     if "relative_index" in node.tensors or "window" in node.attributes:
         distance = _distance(graph, ids)
         if "relative_index" in node.tensors:
@@ -46,16 +47,39 @@ def attention(
         if "window" in node.attributes:
             reach = np.array(int(node.attributes["window"]), np.int64)
             beyond = graph.op("Greater", graph.op("Abs", distance), reach)
+            if len(inputs) == 3:
+                beyond = graph.op(
+                    "And", beyond, graph.op("Cast", positions(graph, ids), to=onnx.TensorProto.BOOL)
+                )
             absent = graph.op("Max", absent, graph.op("Cast", beyond, to=onnx.TensorProto.FLOAT))
-    score_scale = constant("score_multiplier")[:heads] / _EXPONENT_UNIT * np.log(2.0)
-    scores = graph.op("Mul", scores, graph.constant(_per_head(score_scale), "score_scale"))
-    scores = graph.op("Add", scores, graph.op("Mul", absent, scalar(_MASKED)))
-    exponent = constant("output_exponent")[:heads].astype(float) - 14
-    ratio = np.repeat(constant("output_multiplier")[:heads] * np.exp2(exponent), dim).astype(np.float32)
-    value = graph.op("Mul", value, graph.constant(ratio, "output_scale"))
-    context = graph.op("MatMul", graph.op("Softmax", scores, axis=-1), by_head(value, 0, 2, 1, 3))
-    context = graph.op("Transpose", context, perm=[0, 2, 1, 3])
-    return graph.op("Reshape", context, np.array([0, 0, heads * dim], np.int64))
+
+    def score_scale(role: str) -> NDArray[np.floating[Any]]:
+        scale: NDArray[np.floating[Any]] = constant(role)[:heads] / _EXPONENT_UNIT * np.log(2.0)
+        return scale
+
+    def mixed(scores: str, absent: str, value: str, role: str = "") -> str:
+        scores = graph.op("Add", scores, graph.op("Mul", absent, scalar(_MASKED)))
+        exponent = constant(f"{role}output_exponent")[:heads].astype(float) - 14
+        ratio = np.repeat(constant(f"{role}output_multiplier")[:heads] * np.exp2(exponent), dim)
+        scale = graph.constant(ratio.astype(np.float32), f"{role}output_scale")
+        value = by_head(graph.op("Mul", value, scale), 0, 2, 1, 3)
+        context = graph.op("MatMul", graph.op("Softmax", scores, axis=-1), value)
+        context = graph.op("Transpose", context, perm=[0, 2, 1, 3])
+        return graph.op("Reshape", context, np.array([0, 0, heads * dim], np.int64))
+
+    scale = graph.constant(_per_head(score_scale("score_multiplier")), "score_scale")
+    context = mixed(graph.op("Mul", scores, scale), absent, value)
+    if len(inputs) < 3:
+        return context
+    key, value = graph.ops("Split", 2, inputs[1], axis=2, num_outputs=2)
+    # Scaled before a change of shape, which right behind a rounding ONNX Runtime 1.32 fails at.
+    scales = np.repeat(score_scale("first_score_multiplier"), dim).astype(np.float32)
+    query = graph.op("Mul", inputs[2], graph.constant(scales, "first_score_scale"))
+    query = graph.op("Reshape", query, np.array([0, heads, 1, dim], np.int64))
+    own = mixed(graph.op("MatMul", query, by_head(key, 0, 2, 3, 1)), padding, value, "first_")
+    end = np.array([np.iinfo(np.int64).max], np.int64)
+    others = graph.op("Slice", context, np.array([1], np.int64), end, axes(1))
+    return graph.op("Concat", own, others, axis=1)
 
 
 def rotary(graph: GraphBuilder, node: Node, constant: Constant, source: str, ids: str) -> str:

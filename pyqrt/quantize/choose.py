@@ -130,6 +130,10 @@ def _transforms(
             per_head(f"{prefix}.query", zeros, f"{prefix}.relative_query")
             per_head(f"{prefix}.key", key_center, f"{prefix}.relative_key")
             per_head(f"{prefix}.value", values)
+            if f"{prefix}.first.value" in statistics:
+                per_head(f"{prefix}.first.query", zeros)
+                per_head(f"{prefix}.first.key", statistics[f"{prefix}.first.key"].center)
+                per_head(f"{prefix}.first.value", values)  # as of all values: the context is one tensor
             per_head(name, values)
         elif kind in ("input", "output"):
             equalized(name, statistics[name].center, *readers)
@@ -231,7 +235,10 @@ def _wide_scales(
         if kind == "up" and _fused_gelu(config.hidden_act, before):
             wide[f"{prefix}.activation"] = GELU_SCALE
         # in a head the table is the more exact one: it spans no more than calibration saw
-        function = {"up": config.hidden_act, "pre_activation": config.head.transform_activation}.get(kind)
+        functions = {"up": config.hidden_act, "pre_activation": config.head.transform_activation}
+        if config.convolution is not None:
+            functions["linear"] = config.convolution.activation
+        function = functions.get(kind)
         if function == "tanh":
             wide[name] = min(wide[name], TANH_LIMIT / MAX_S16)
             wide[f"{prefix}.activation"] = 1.0 / MAX_S16

@@ -71,6 +71,8 @@ def not_covered(config: EncoderConfig) -> list[str]:
         "disentangled attention": isinstance(config.relative, Disentangled),
         "gated feed-forward networks": config.gated,
         "rotary positions": config.rotary is not None,
+        "global first tokens": config.first_global,
+        "convolutions": config.convolution is not None,
         "bottlenecks": config.bottleneck is not None,
         "several feed-forward blocks": config.ffn_blocks > 1,
         "projected words": config.word_reach is not None,

@@ -57,6 +57,8 @@ def save_checkpoint(encoder: Encoder, source: Checkpoint, directory: Path) -> No
             width = encoder.config.embedding_size
             parts[source_of.further][0] = value[:, width:].T[None]
             value = value[:, :width]
+        if source_of.kernel and value.dim() > 1:
+            value = value.reshape(len(value), source_of.kernel, -1).transpose(1, 2).flip(2)
         if name.startswith("head.") and theirs in body:
             if not torch.equal(value, body[theirs]):
                 raise ModelError(f"{name} differs from {theirs}, which {hf['model_type']} ties it to")

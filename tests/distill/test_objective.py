@@ -106,6 +106,16 @@ def test_hidden_states_are_compared_by_the_layer_map() -> None:
     assert value(objective, student, teacher).item() > 1e-3
 
 
+def test_a_shallow_student_keeps_what_the_first_layer_alone_has() -> None:
+    number = next(i for i, hf in enumerate(family("deberta-v2").tiny()) if hf.get("conv_act") == "gelu")
+    teacher, hf = tiny_encoder("deberta-v2", number), family("deberta-v2").tiny()[number]
+    student, _ = shallow_student(teacher, hf, 1)
+    weights, own = teacher.state_dict(), student.state_dict()
+    assert torch.equal(own["layers.0.attention.query.weight"], weights["layers.1.attention.query.weight"])
+    kernel = "layers.0.convolution.linear.weight"
+    assert torch.equal(own[kernel], weights[kernel])
+
+
 def test_a_narrow_student_learns_a_projection() -> None:
     teacher, student = wide_teacher(), tiny_encoder()
     weights = Weights({"hidden": 1.0, "embeddings": 1.0, "cosine": 1.0, "attention": 1.0, "relations": 1.0})

@@ -56,7 +56,7 @@ def linear(target: Target, case: dict[str, Any], tile: str = "any") -> Array:
 
 def attention(target: Target, case: dict[str, Any], longest: int | None = None) -> Array:
     _, module = target.modules()
-    output = target.place(np.zeros(case["query"].shape, np.int8))
+    output = target.place(np.zeros(case["key"].shape, np.int8))
     module.attention(
         *(target.place(case[name]) for name in ("query", "key", "value", "offsets")),
         int(np.diff(case["offsets"]).max(initial=0)) if longest is None else longest,
@@ -74,6 +74,8 @@ def attention(target: Target, case: dict[str, Any], longest: int | None = None) 
             target.place(case[name]) if name in case else None
             for name in ("relative_index", "relative_bias", "relative_key", "relative_query")
         ),
+        case.get("first_key", False),
+        case.get("first_query", False),
     )
     return target.read(output)
 

@@ -7,7 +7,7 @@ import pytest
 from gpu import calls
 from gpu.targets import Target
 from ops.harness import difference
-from ops.test_attention import Case, make_case, relative
+from ops.test_attention import Case, first_queries, make_case, relative
 from pyqrt import ops
 
 
@@ -41,6 +41,15 @@ def test_head_dims(target: Target, head_dim: int) -> None:
 def test_windows(target: Target, window: int) -> None:
     check(target, make_case(8, [77, 5], 2, 33) | {"window": window})
     check(target, make_case(8, [520], 1, 16) | {"window": window})
+
+
+@pytest.mark.parametrize("window", [0, 16, 40, 70, None])
+def test_first_tokens(target: Target, window: int | None) -> None:
+    for lengths, head_dim in (([77, 5, 200], 33), ([520], 16), ([150, 2], 70)):
+        case = make_case(10, lengths, 2, head_dim) | {"window": window, "first_key": True}
+        check(target, case)
+        check(target, first_queries(case))
+    check(target, relative(make_case(10, [140], 2, 18), 2, 9, 5, "bkq") | {"window": 9, "first_key": True})
 
 
 @pytest.mark.parametrize("terms", ["b", "k", "q", "bkq"])

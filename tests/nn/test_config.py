@@ -4,7 +4,7 @@ import pytest
 
 from pyqrt.errors import ModelError
 from pyqrt.nn import Disentangled, EncoderConfig, Head, RelativeBias, Rotary
-from pyqrt.nn.config import Bottleneck
+from pyqrt.nn.config import Bottleneck, Convolution
 
 EMBEDDING = {"task": "embedding", "pooling": "mean"}
 CLASSES = {
@@ -91,6 +91,13 @@ def test_bad_encoder_field_is_named(field, value):
         ({"bottleneck": Bottleneck(size=0)}, "bottleneck.size"),
         ({"bottleneck": Bottleneck(size=7)}, "bottleneck.size 7 is not a multiple"),
         ({"bottleneck": Bottleneck(size=4), "norm": "pre"}, "bottleneck: implemented for post-norm"),
+        ({"convolution": Convolution(reach=-1, activation="tanh")}, "convolution.reach"),
+        ({"convolution": Convolution(reach=1, activation="no")}, "convolution.activation"),
+        (
+            {"convolution": Convolution(reach=1, activation="tanh"), "norm": "pre"},
+            "convolution: implemented for post-norm",
+        ),
+        ({"first_global": True, "norm": "pre"}, "first_global: implemented for post-norm"),
         ({"ffn_blocks": 0}, "ffn_blocks"),
         ({"word_reach": -1}, "word_reach"),
         ({"word_reach": 1, "embedding_projection": True}, "word_reach: implemented without"),

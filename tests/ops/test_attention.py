@@ -106,9 +106,32 @@ def test_windows(window: int) -> None:
     check_case(relative(case, 2, 9, 30, "bkq"))
 
 
+@pytest.mark.parametrize("window", [0, 1, 5, 15, 16, 17, 31, 64, 5000])
+def test_first_tokens_seen_beside_windows(window: int) -> None:
+    for length, head_dim in ((1, 4), (16, 16), (35, 13), (130, 32), (300, 64)):
+        case = make_case(25, [length, 5, 40], 2, head_dim) | {"window": window, "first_key": True}
+        check_case(case)
+    check_case(relative(case, 2, 9, 30, "bkq"))
+    check_case(case | {"window": None})
+
+
+def first_queries(case: Case) -> Case:
+    """The case with one query for each sequence."""
+    return case | {"first_query": True, "query": case["query"][: len(case["offsets"]) - 1]}
+
+
+@pytest.mark.parametrize("length", [3, 16, 17, 65, 300, 1033])
+def test_queries_of_first_tokens_only(length: int) -> None:
+    for head_dim in (13, 32, 64):
+        case = first_queries(make_case(26, [length, 1, 0, 20], 2, head_dim))
+        check_case(case)
+    check_case(relative(case, 2, 9, 30, "bkq") | {"window": 7})
+
+
 def test_long_windows_and_one_that_is_cut_in_chunks() -> None:
     for length, window in ((2100, 40), (2100, 1500)):
         check_case(make_case(23, [length], 1, 8) | {"window": window})
+        check_case(make_case(23, [length], 1, 8) | {"window": window, "first_key": True})
 
 
 @pytest.mark.parametrize(
@@ -286,6 +309,7 @@ def _i32(*values: int) -> NDArray[np.int32]:
         _bad({"output_exponent": _i32(17, 0)}, "output_exponent"),
         _bad({"zero_point": 128}, "zero_point"),
         _bad({"zero_point": -128}, "zero_point"),
+        _bad({"first_query": True}, "query"),
         _bad({"variant": "altivec"}, "altivec"),
     ],
 )

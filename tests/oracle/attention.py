@@ -47,6 +47,8 @@ def attention(
     zero_point: int = 0,
     polynomial: str = "minimax",
     window: int | None = None,
+    first_key: bool = False,
+    first_query: bool = False,
     relative_index: ArrayLike | None = None,
     relative_bias: NDArray[np.int32] | None = None,
     relative_key: NDArray[np.int8] | None = None,
@@ -59,12 +61,17 @@ def attention(
     heads = len(score_scale)
     d = query.shape[1] // heads
     edges = [int(edge) for edge in np.ravel(offsets)]
-    output = np.zeros(query.shape, np.int8)
-    for begin, end in pairwise(edges):
+    output = np.zeros(key.shape, np.int8)
+    for sequence, (begin, end) in enumerate(pairwise(edges)):
+        own = slice(sequence, sequence + 1) if first_query else slice(begin, end)
         for head in range(heads if end > begin else 0):
             part = (slice(begin, end), slice(head * d, head * d + d))
-            scores = Exact(query[part]).matmul(Exact(key[part].T))
-            distance = np.arange(end - begin)[:, None] - np.arange(end - begin)[None, :]
+            queries = query[own, head * d : head * d + d]
+            to = (slice(begin, begin + len(queries)), part[1])
+            scores = Exact(queries).matmul(Exact(key[part].T))
+            distance = np.arange(len(queries))[:, None] - np.arange(end - begin)[None, :]
+            seen = np.abs(distance) <= (end if window is None else window)
+            seen[:, 0] |= first_key
             if relative_index is not None:
                 reach = len(np.ravel(relative_index)) // 2
                 table = np.ravel(relative_index)[np.clip(distance, -reach, reach) + reach]
@@ -73,33 +80,33 @@ def attention(
                     within("relative bias", Exact(relative_bias), Interval.symmetric(2**28 - 1))
                     scores = scores + Exact(relative_bias[head][table])
                 if relative_key is not None:
-                    products = Exact(query[part]).matmul(Exact(relative_key[:, columns].T))
+                    products = Exact(queries).matmul(Exact(relative_key[:, columns].T))
                     scores = scores + Exact(np.take_along_axis(products.values, table, 1))
                 if relative_query is not None:
                     products = Exact(key[part]).matmul(Exact(relative_query[:, columns].T))
                     scores = scores + Exact(np.take_along_axis(products.values, table.T, 1).T)
             budget("S", scores, 25 if relative_index is None else 30)
-            p, total = _probabilities(scores, distance, window, int(score_scale[head]), polynomial)
+            p, total = _probabilities(scores, seen, int(score_scale[head]), polynomial)
             a = budget("A", p.matmul(Exact(value[part])), 39)
             rows = [reciprocal(int(row)) for row in total.values]
             b, e, rho = (Exact(np.array(column)[:, None]) for column in zip(*rows, strict=True))
             result: Exact = divide(a, b, e, rho, int(scale[head]), int(exponent[head]), zero_point)
-            output[part] = result.to(np.int8)
+            output[to] = result.to(np.int8)
     return output
 
 
 def _probabilities(
-    scores: Exact, distance: NDArray[np.int64], window: int | None, multiplier: int, polynomial: str
+    scores: Exact, seen: NDArray[np.bool_], multiplier: int, polynomial: str
 ) -> tuple[Exact, Exact]:
-    """P [n, n], 0 where a token does not see another, and the row sums [n]."""
-    if window is None:
+    """P [queries, n], 0 where a token does not see another, and the row sums [queries]."""
+    if seen.all():
         p, total = softmax.probabilities(scores, multiplier, polynomial)
         return p, total
-    p_rows = np.zeros(distance.shape, np.int64)
+    p_rows = np.zeros(seen.shape, np.int64)
     totals = []
-    for i, seen in enumerate(np.abs(distance) <= window):
-        p, total = softmax.probabilities(Exact(scores.values[i : i + 1, seen]), multiplier, polynomial)
-        p_rows[i, seen] = p.values[0]
+    for i, keys in enumerate(seen):
+        p, total = softmax.probabilities(Exact(scores.values[i : i + 1, keys]), multiplier, polynomial)
+        p_rows[i, keys] = p.values[0]
         totals.append(int(total.values[0]))
     return Exact(p_rows), Exact(np.array(totals))
 

@@ -81,13 +81,15 @@ class _Node:
             raise ValueError(f"{self.node.name}: weight_sum is not the sum of the weights")
         return weight
 
-    def attention(self) -> dict[str, Any]:
-        heads = self.integer("num_heads")
+    def heads(self, prefix: str = "") -> dict[str, Any]:
         roles = ("score_multiplier", "output_multiplier", "output_exponent")
-        keywords: dict[str, Any] = {role: self.array(role, heads) for role in roles} | {
+        return {role: self.array(prefix + role, self.integer("num_heads")) for role in roles} | {
             "zero_point": self.integer("zero_point"),
             "polynomial": self.polynomial(),
         }
+
+    def attention(self) -> dict[str, Any]:
+        heads, keywords = self.integer("num_heads"), self.heads()
         if "window" in self.node.attributes:
             keywords["window"] = self.integer("window")
         if self.has("relative_index"):
@@ -161,8 +163,16 @@ def _linear(node: _Node, inputs: list[Array], batch: _Batch) -> list[Array]:
 
 
 def _attention(node: _Node, inputs: list[Array], batch: _Batch) -> list[Array]:
-    query, key, value = np.split(np.concatenate(inputs, axis=1), 3, axis=1)
-    return [attention.attention(query, key, value, batch.offsets, **node.attention())]
+    if len(inputs) < 3:
+        query, key, value = np.split(np.concatenate(inputs, axis=1), 3, axis=1)
+        return [attention.attention(query, key, value, batch.offsets, **node.attention())]
+    query, key, value = np.split(inputs[0], 3, axis=1)
+    context = attention.attention(query, key, value, batch.offsets, first_key=True, **node.attention())
+    key, value = np.split(inputs[1], 2, axis=1)
+    own = attention.attention(inputs[2], key, value, batch.offsets, first_query=True, **node.heads("first_"))
+    first = batch.offsets[:-1][np.diff(batch.offsets) > 0]
+    context[first] = own[first]
+    return [context]
 
 
 def _layernorm(node: _Node, inputs: list[Array], batch: _Batch) -> list[Array]:
@@ -278,6 +288,8 @@ def _prove(spec: Node, program: Program, tensors: Tensors) -> Ledger:
             return linear.worst_case(node.integer("in_features"), wide=wide, **node.linear())
         if spec.op == "attention":
             length, dim = program.limits.max_length, node.integer("head_dim")
+            if len(spec.inputs) == 3:
+                attention.worst_case(length, dim, **node.heads("first_"))
             return attention.worst_case(length, dim, **node.attention())
         if spec.op == "layernorm":
             return layernorm.worst_case(source.width, **node.layernorm(source.width))

@@ -53,6 +53,10 @@ def become_neighbours(reach: int) -> Change:
     return lambda data, _: node(data, "pool").update(op="neighbours", attributes={"reach": reach})
 
 
+def read_thrice(op: str) -> Change:
+    return lambda data, _: node(data, op).update(inputs=3 * node(data, op)["inputs"])
+
+
 def set_element(op: str, role: str, index: int, value: int) -> Change:
     def change(data: dict[str, Any], tensors: dict[str, np.ndarray]) -> None:
         name = node(data, op)["tensors"][role]
@@ -103,6 +107,7 @@ def test_limits(key: str, value: Any, message: str) -> None:
         (become_neighbours(0), "'reach' is 0"),
         (become_neighbours(17), "'reach' is 17"),
         (become_neighbours(1), "the output must be"),
+        (read_thrice("attention"), "the first tokens' keys and values must be s8 tokens x 64"),
         (set_element("linear", "multiplier", 3, 5), "'multiplier' holds 5 at 3"),
         (set_element("linear", "shift", 0, 63), "'shift' holds 63 at 0"),
         (set_element("linear", "bias", 1, -(2**31)), "'bias' holds -2147483648"),

@@ -60,11 +60,14 @@ def test_order_neighbours_threads_and_variants_change_no_byte(number: int) -> No
         assert shuffled == [alone[i] for i in order], isa
 
 
-def test_threads_wait_for_the_rows_that_others_see() -> None:
-    """A token's neighbours may be another thread's rows."""
-    encoder = tiny_encoder("mobilebert")
+@pytest.mark.parametrize(
+    ("name", "number", "node"), [("mobilebert", 0, "neighbours"), ("longformer", 2, "pool")]
+)
+def test_threads_wait_for_the_rows_that_others_see(name: str, number: int, node: str) -> None:
+    """A token's neighbours may be another thread's rows, and so may the first token's."""
+    encoder = tiny_encoder(name, number)
     file = quantize_encoder(encoder, random_sequences(encoder, mixed_lengths(encoder, 16)))
-    assert "neighbours" in {node.op for node in file.program.nodes}
+    assert node in {node.op for node in file.program.nodes}
     sequences = random_sequences(encoder, [24, 1, 7, 24, 13] * 12, seed=5)
     model = _runtime.Model(file.program.to_dict(), file.tensors, "reference")
     alone = [outputs(model, file.program, [s])[0] for s in sequences]

@@ -29,10 +29,12 @@ constexpr int kGroupKeys = 16;  // keys of two mma of the first product: one A w
 constexpr int kGroups = kChunk / kGroupKeys;
 
 // kNarrow: heads are no wider than kColumns.
-template <int kColumns_, int kKeys_, bool kNarrow_ = true, bool kRelative_ = false>
+template <int kColumns_, int kKeys_, bool kNarrow_ = true, bool kGeneral_ = false>
 struct Tile {
   static constexpr bool kNarrow = kNarrow_;
-  static constexpr bool kRelative = kRelative_;  // one score at a time: exact, not fast
+  // Has relative positions, one score at a time, exact, not fast; and what is apart of first
+  // tokens.
+  static constexpr bool kGeneral = kGeneral_;
   static constexpr int kColumns = kColumns_;
   static constexpr int kKeys = kKeys_;
   static constexpr int kVectors = kColumns / 16;  // of a row
@@ -50,8 +52,11 @@ struct Work {
   const AttentionArgs* args;
   int64_t first;   // row of the sequence's first token
   int n;           // its tokens
+  int rows;        // those with a query
   int query;       // of these, the block's first
+  int64_t row;     // of the queries, its row
   int begin, end;  // the keys that some query of the block sees, from a multiple of kChunk on
+  int window;      // the first but key 0, and no less than `begin`
   int64_t column;  // the head's first
   uint32_t multiplier;
   uint32_t limit;
@@ -120,8 +125,8 @@ PYQRT_DEVICE void copy_rows(const Work<Tile>& work, const int8_t* from, int64_t 
 template <class Tile>
 PYQRT_DEVICE void copy_queries(const Work<Tile>& work, int64_t column) {
   const AttentionArgs& args = *work.args;
-  copy_rows(work, args.query + (work.first + work.query) * args.query_stride + work.column,
-            args.query_stride, kQueries, work.n - work.query, column,
+  copy_rows(work, args.query + work.row * args.query_stride + work.column, args.query_stride,
+            kQueries, work.rows - work.query, column,
             [&](int row, int vector) { return work.queries() + row_offset<Tile>(row, vector); });
 }
 
@@ -132,6 +137,18 @@ PYQRT_DEVICE int live_keys(const Work<Tile>& work, int first) {
 }
 PYQRT_DEVICE int rows_read(int live) {
   return (live + kChunk - 1) / kChunk * kChunk;
+}
+
+// The block of keys after one, and whether nothing of a chunk of keys is seen: what lies between
+// key 0 and the windows is left out.
+template <class Tile>
+PYQRT_DEVICE int next_block(const Work<Tile>& work, int block) {
+  const int next = block + Tile::kKeys;
+  return Tile::kGeneral && next < work.window ? work.window : next;
+}
+template <class Tile>
+PYQRT_DEVICE bool unseen(const Work<Tile>& work, int chunk) {
+  return Tile::kGeneral && chunk > 0 && chunk < work.window;
 }
 
 template <class Tile>
@@ -212,13 +229,15 @@ PYQRT_DEVICE void add_scores(const Work<Tile>& work, Scores& scores, int chunk, 
 struct Seen {
   int begin[2];
   uint32_t count[2];
+  bool first;  // and key 0
 
   PYQRT_MEMBER bool has(int half, int key) const {
-    return static_cast<uint32_t>(key - begin[half]) < count[half];
+    return static_cast<uint32_t>(key - begin[half]) < count[half] || (first && key == 0);
   }
 };
-PYQRT_DEVICE Seen keys_seen(int64_t window, int query, int n) {
+PYQRT_DEVICE Seen keys_seen(int64_t window, bool first, int query, int n) {
   Seen seen = {};
+  seen.first = first;
   PYQRT_UNROLL
   for (int half = 0; half < 2; ++half) {
     const Range keys = attention_seen(window, query + 8 * half, n);
@@ -241,10 +260,10 @@ PYQRT_DEVICE void for_each_score(int first, const Body& body) {
 
 // Not inline: there is one call for every score of a lane.
 PYQRT_NOINLINE int32_t relative_term(const AttentionArgs& args, int64_t head, int64_t query,
-                                     int64_t key) {
+                                     int64_t key, int64_t distance) {
   const int64_t column = head * args.head_dim;
   return attention_relative(args, head, args.query + query * args.query_stride + column,
-                            args.key + key * args.key_stride + column, query - key);
+                            args.key + key * args.key_stride + column, distance);
 }
 
 // The scores of a chunk of keys. Its keys are in shared memory, or are brought there where the head
@@ -264,12 +283,12 @@ PYQRT_DEVICE void compute_scores(const Work<Tile>& work, Scores& scores, int blo
       add_scores(work, scores, chunk - block, warp);
     }
   }
-  if constexpr (Tile::kRelative) {
+  if (Tile::kGeneral && work.args->relative_index != nullptr) {
     for_each_score(chunk + 4 * lane.member, [&](int tile, int e, int key) {
       const int own = query + e / 2 * 8;
-      if (!seen.has(e / 2, key) || own >= work.n) return;
-      scores.value[tile][e] +=
-          relative_term(*work.args, block_y(), work.first + own, work.first + key);
+      if (!seen.has(e / 2, key) || own >= work.rows) return;
+      scores.value[tile][e] += relative_term(*work.args, block_y(), work.row + own - work.query,
+                                             work.first + key, own - key);
     });
   }
 }
@@ -372,7 +391,7 @@ PYQRT_DEVICE void store(const Work<Tile>& work, const Mixed<Tile>& mixed, int64_
     const int own = query + 8 * half;
     // Rows beyond the sequence may see no key under a window; they are not stored.
     const int32_t sum = reduce_sum<4>(mixed.high_sum[half] * 128 + mixed.low_sum[half]);
-    if (own >= work.n) continue;
+    if (own >= work.rows) continue;
     const RowScale scale = row_scale(sum, args.output_multiplier[head], args.output_exponent[head]);
     int8_t* row = args.output + (work.first + own) * args.output_stride + work.column;
     PYQRT_UNROLL
@@ -402,29 +421,37 @@ PYQRT_GLOBAL void PYQRT_BOUNDS(kThreads, 4) attention_kernel(AttentionArgs args)
   work.args = &args;
   work.first = sequence[0];
   work.n = sequence[1] - sequence[0];
+  work.rows = work.n;
   work.query = block_x() * kQueries;
+  work.row = work.first + work.query;
+  if constexpr (Tile::kGeneral) {
+    work.rows = static_cast<int>(attention_queries(args, work.n));
+    work.row = attention_query_row(args, block_z(), work.first) + work.query;
+  }
   work.column = head * args.head_dim;
-  if (work.query >= work.n) return;
+  if (work.query >= work.rows) return;
   work.multiplier = args.score_multiplier[head];
   work.limit = softmax_limit(work.multiplier);
   const auto first = attention_seen(args.window, work.query, work.n);
   const auto last = attention_seen(args.window, work.query + kQueries - 1, work.n);
-  work.begin = static_cast<int>(first.begin) & -kChunk;
+  const bool first_key = Tile::kGeneral && args.first_key;
+  work.window = static_cast<int>(first.begin) & -kChunk;
+  work.begin = first_key ? 0 : work.window;
   work.end = static_cast<int>(last.end < work.n ? last.end : work.n);
 
   const int warp = thread_index() / kWarp;
   const Lane lane = lane_of(thread_index());
   const int query = work.query + warp * 16 + lane.group;
-  const Seen seen = keys_seen(args.window, query, work.n);
+  const Seen seen = keys_seen(args.window, first_key, query, work.n);
   constexpr bool narrow = Tile::kNarrow;
-  const bool idle = narrow && work.query + warp * 16 >= work.n;  // has no query of the sequence
+  const bool idle = narrow && work.query + warp * 16 >= work.rows;  // has no query of the sequence
   const bool at_once = narrow && work.end - work.begin <= Tile::kKeys;
   if (narrow) copy_queries(work, 0);
 
   // Where all is in shared memory at once, values arrive while the maxima are sought.
   Scores scores;
   int32_t largest[2] = {INT32_MIN, INT32_MIN};
-  for (int block = work.begin; block < work.end; block += Tile::kKeys) {
+  for (int block = work.begin; block < work.end; block = next_block(work, block)) {
     if (narrow) {
       if (block > work.begin) sync_block();  // what is there has been read
       copy_keys(work, block, 0);
@@ -441,6 +468,7 @@ PYQRT_GLOBAL void PYQRT_BOUNDS(kThreads, 4) attention_kernel(AttentionArgs args)
     const int live = idle ? 0 : live_keys(work, block);
     PYQRT_NO_UNROLL
     for (int chunk = block; chunk < block + live; chunk += kChunk) {
+      if (unseen(work, chunk)) continue;
       compute_scores(work, scores, block, chunk, seen, query, warp, lane);
       raise_maximum(largest, scores, seen, chunk + 4 * lane.member);
     }
@@ -450,7 +478,7 @@ PYQRT_GLOBAL void PYQRT_BOUNDS(kThreads, 4) attention_kernel(AttentionArgs args)
 
   for (int64_t column = 0; column < args.head_dim; column += Tile::kColumns) {
     Mixed<Tile> mixed = {};
-    for (int block = work.begin; block < work.end; block += Tile::kKeys) {
+    for (int block = work.begin; block < work.end; block = next_block(work, block)) {
       if (!at_once) {
         sync_block();  // what is there has been read
         if (narrow) copy_keys(work, block, 0);
@@ -462,6 +490,7 @@ PYQRT_GLOBAL void PYQRT_BOUNDS(kThreads, 4) attention_kernel(AttentionArgs args)
       const int live = idle ? 0 : live_keys(work, block);
       PYQRT_NO_UNROLL
       for (int chunk = block; chunk < block + live; chunk += kChunk) {
+        if (unseen(work, chunk)) continue;
         compute_scores(work, scores, block, chunk, seen, query, warp, lane);
         const Planes planes = to_planes(work, scores, largest, seen, chunk + 4 * lane.member);
         mix(work, mixed, planes, chunk - block, lane);
@@ -474,11 +503,12 @@ PYQRT_GLOBAL void PYQRT_BOUNDS(kThreads, 4) attention_kernel(AttentionArgs args)
 template <class Tile>
 void launch_tile(AttentionArgs args, int64_t sequences, int64_t max_length, Stream& stream) {
   constexpr int64_t kMaxSequences = 65535;  // of a grid's third extent
+  const int64_t blocks = args.first_query ? 1 : ceil_div(max_length, kQueries);
   for (; sequences > 0; sequences -= kMaxSequences, args.offsets += kMaxSequences) {
-    launch<AttentionArgs>(
-        attention_kernel<Tile>,
-        {ceil_div(max_length, kQueries), args.heads, std::min(sequences, kMaxSequences)}, kThreads,
-        Tile::kSharedBytes, stream, args);
+    launch<AttentionArgs>(attention_kernel<Tile>,
+                          {blocks, args.heads, std::min(sequences, kMaxSequences)}, kThreads,
+                          Tile::kSharedBytes, stream, args);
+    if (args.first_query) args.query += kMaxSequences * args.query_stride;
   }
 }
 
@@ -488,7 +518,7 @@ void launch_columns(const AttentionArgs& args, int64_t sequences, int64_t max_le
                     Stream& stream) {
   using Whole = Tile<kColumns, 512>;
   const bool narrow = args.head_dim <= kColumns;
-  if (args.relative_index != nullptr) {
+  if (args.relative_index != nullptr || args.first_key || args.first_query) {
     narrow ? launch_tile<Tile<kColumns, 128, true, true>>(args, sequences, max_length, stream)
            : launch_tile<Tile<kColumns, kChunk, false, true>>(args, sequences, max_length, stream);
   } else if (!narrow) {

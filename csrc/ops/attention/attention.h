@@ -17,7 +17,9 @@
 //   out_ic = sat8( rshr64((A_ic >> e) * (rho * output_multiplier[h]),
 //                         b + 30 - output_exponent[h] - e) + zero_point )
 // With a window w (not negative) token i sees the tokens j with |i - j| <= w only: maximum, L and A
-// run over these.
+// run over these; with first_key over j = 0 too, however far (Beltagy et al. 2020, arXiv
+// 2004.05150). With first_query only the first token of a sequence has a query, q_0 being row s of
+// `query`, [sequences, heads * d], and only its row of the output is written.
 // scale_v / scale_out = output_multiplier * 2^(output_exponent - 14).
 // q, k, v are symmetric (no zero point); a constant vector added to every key changes nothing,
 // and one added to every value passes through, so both may be centred by the file's biases.
@@ -60,6 +62,8 @@ struct AttentionArgs {
   fixed::ExpPolynomial exponential = fixed::kExpMinimax;
 
   int64_t window = -1;                      // negative: none
+  bool first_key = false;                   // is seen by all tokens of its sequence
+  bool first_query = false;                 // is the only one of its sequence
   const int32_t* relative_index = nullptr;  // [2 R + 1]; null: no relative terms
   int64_t relative_reach = 0;               // R
   int64_t relative_rows = 0;

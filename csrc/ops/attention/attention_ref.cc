@@ -14,10 +14,11 @@ void attention_reference(const AttentionArgs& args, Range items, int64_t max_len
 
   for (int64_t item = items.begin; item < items.end; ++item) {
     const int64_t head = item % args.heads;
-    const int32_t* sequence = args.offsets + item / args.heads;
-    const int64_t first = sequence[0];
-    const int64_t n = sequence[1] - first;
-    const int8_t* query = args.query + first * args.query_stride + head * d;
+    const int64_t sequence = item / args.heads;
+    const int64_t first = args.offsets[sequence];
+    const int64_t n = args.offsets[sequence + 1] - first;
+    const int64_t queries = attention_query_row(args, sequence, first);
+    const int8_t* query = args.query + queries * args.query_stride + head * d;
     const int8_t* key = args.key + first * args.key_stride + head * d;
     const int8_t* value = args.value + first * args.value_stride + head * d;
     int8_t* output = args.output + first * args.output_stride + head * d;
@@ -31,21 +32,23 @@ void attention_reference(const AttentionArgs& args, Range items, int64_t max_len
     softmax.low = low;
     softmax.sum = &sum;
 
-    for (int64_t i = 0; i < n; ++i) {
+    for (int64_t i = 0; i < attention_queries(args, n); ++i) {
       const Range keys = attention_seen(args.window, i, n);
+      const int64_t apart = args.first_key && keys.begin > 0 ? 1 : 0;  // key 0, before the others
+      const auto seen = [&](int64_t k) { return k < apart ? 0 : keys.begin + k - apart; };
       const int8_t* own = query + i * args.query_stride;
-      for (int64_t j = keys.begin; j < keys.end; ++j) {
-        const int8_t* other = key + j * args.key_stride;
-        score[j - keys.begin] =
-            attention_dot(own, other, d) + attention_relative(args, head, own, other, i - j);
+      softmax.n = apart + keys.size();
+      for (int64_t k = 0; k < softmax.n; ++k) {
+        const int8_t* other = key + seen(k) * args.key_stride;
+        score[k] =
+            attention_dot(own, other, d) + attention_relative(args, head, own, other, i - seen(k));
       }
-      softmax.n = keys.size();
       softmax_reference(softmax, {0, 1});
 
       std::fill(mixed, mixed + d, 0);
-      for (int64_t j = keys.begin; j < keys.end; ++j) {
-        const int64_t p = 128 * high[j - keys.begin] + low[j - keys.begin];
-        for (int64_t c = 0; c < d; ++c) mixed[c] += p * value[j * args.value_stride + c];
+      for (int64_t k = 0; k < softmax.n; ++k) {
+        const int64_t p = 128 * high[k] + low[k];
+        for (int64_t c = 0; c < d; ++c) mixed[c] += p * value[seen(k) * args.value_stride + c];
       }
 
       const RowScale scale =

@@ -16,6 +16,15 @@ static constexpr Range attention_seen(int64_t window, int64_t i, int64_t n) {
   return {i > window ? i - window : 0, i + window + 1 < n ? i + window + 1 : n};
 }
 
+// Queries of a sequence of n tokens, and the row of the first of them.
+static constexpr int64_t attention_queries(const AttentionArgs& args, int64_t n) {
+  return args.first_query && n > 1 ? 1 : n;
+}
+static constexpr int64_t attention_query_row(const AttentionArgs& args, int64_t sequence,
+                                             int64_t first) {
+  return args.first_query ? sequence : first;
+}
+
 static constexpr int32_t attention_dot(const int8_t* a, const int8_t* b, int64_t count) {
   int32_t sum = 0;
   for (int64_t i = 0; i < count; ++i) sum += a[i] * b[i];

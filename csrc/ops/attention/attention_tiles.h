@@ -18,6 +18,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "ops/attention/attention_row.h"
 #include "ops/softmax/softmax.h"
@@ -147,32 +148,43 @@ class Relative {
   int32_t* by_key_ = nullptr;    // [rows_][key_stride_]
 };
 
-// Probabilities of rows that each see their own keys; nothing of the others in `seen`.
+// Probabilities of rows that each see their own keys; nothing of the others in `seen`. first_key:
+// and key 0. Its score then stands for a while in the place before the window, and so do its
+// planes; beyond `seen` there is nothing but key 0 in its block.
 template <class Isa>
-void softmax_in_window(SoftmaxArgs args, int64_t row, int64_t rows, int64_t n, int64_t window,
-                       Range seen) {
+void softmax_in_window(SoftmaxArgs args, int32_t* score, int64_t row, int64_t rows, int64_t n,
+                       int64_t window, bool first_key, Range seen) {
   const auto bytes = static_cast<std::size_t>(round_up(seen.size(), Isa::kGroup));
   for (int64_t i = 0; i < rows; ++i) {
-    const int64_t begin = std::max<int64_t>(0, row + i - window);
-    const int64_t start = i * args.plane_stride;
-    std::memset(args.high + start + seen.begin, 0, bytes);
-    std::memset(args.low + start + seen.begin, 0, bytes);
+    const int64_t window_begin = std::max<int64_t>(0, row + i - window);
+    const int64_t begin = first_key && window_begin > 0 ? window_begin - 1 : window_begin;
+    int32_t* own_score = score + i * args.score_stride;
+    uint8_t* const planes[2] = {args.high + i * args.plane_stride,
+                                args.low + i * args.plane_stride};
+    for (uint8_t* plane : planes) {
+      std::memset(plane + seen.begin, 0, bytes);
+      if (first_key && seen.begin > 0) std::memset(plane, 0, kBlock);
+    }
+    if (begin < window_begin) own_score[begin] = own_score[0];
     SoftmaxArgs own = args;
     own.n = std::min(n, row + i + window + 1) - begin;
-    own.score = args.score + i * args.score_stride + begin;
-    own.high = args.high + start + begin;
-    own.low = args.low + start + begin;
+    own.score = own_score + begin;
+    own.high = planes[0] + begin;
+    own.low = planes[1] + begin;
     own.sum = args.sum + i;
     Isa::softmax(own, {0, 1});
+    for (uint8_t* plane : planes) {
+      if (begin < window_begin && begin > 0) plane[0] = std::exchange(plane[begin], uint8_t{0});
+    }
   }
 }
 
 template <class Isa>
 void attend(const AttentionArgs& args, int64_t item, void* scratch) {
   const int64_t head = item % args.heads;
-  const int32_t* sequence = args.offsets + item / args.heads;
-  const int64_t first = sequence[0];
-  const int64_t n = sequence[1] - first;
+  const int64_t sequence = item / args.heads;
+  const int64_t first = args.offsets[sequence];
+  const int64_t n = args.offsets[sequence + 1] - first;
   if (n == 0) return;
   const int64_t d = args.head_dim;
   const int64_t columns = round_up(d, kBlock);
@@ -213,30 +225,41 @@ void attend(const AttentionArgs& args, int64_t item, void* scratch) {
   const int64_t key_block = kBlock * round_up(d, Isa::kGroup);
   const int64_t window = args.window < 0 ? n : args.window;
 
-  for (int64_t row = 0; row < n; row += kTile) {
-    const int64_t rows = std::min(kTile, n - row);
+  const int64_t count = attention_queries(args, n);
+  const int64_t first_query = attention_query_row(args, sequence, first);
+
+  for (int64_t row = 0; row < count; row += kTile) {
+    const int64_t rows = std::min(kTile, count - row);
     // the keys that some row of the tile sees, from a whole block on
     const Range seen{std::max<int64_t>(0, row - window) / kBlock * kBlock,
                      std::min(n, row + rows + window)};
-    Isa::pack_queries(args.query + (first + row) * args.query_stride + head * d, args.query_stride,
-                      rows, d, queries);
+    const bool apart = args.first_key && seen.begin > 0;  // key 0, whose block is not among them
+    Isa::pack_queries(args.query + (first_query + row) * args.query_stride + head * d,
+                      args.query_stride, rows, d, queries);
     Isa::score(queries, keys + seen.begin / kBlock * key_block, rows, seen.size(), d,
                score + seen.begin, stride);
     relative.add(queries, row, rows, seen, score, stride);
+    if (apart) {
+      Isa::score(queries, keys, rows, 1, d, score, stride);
+      relative.add(queries, row, rows, {0, 1}, score, stride);
+    }
     if (window >= n) {
       Isa::softmax(softmax, {0, rows});
     } else {
-      softmax_in_window<Isa>(softmax, row, rows, n, window, seen);
+      softmax_in_window<Isa>(softmax, score, row, rows, n, window, args.first_key, seen);
     }
 
-    const bool chunks = seen.size() > kKeyChunk;
+    const bool chunks = apart || seen.size() > kKeyChunk;
     if (chunks) std::fill(total, total + rows * columns, 0);
-    for (int64_t key = seen.begin; key < seen.end; key += kKeyChunk) {
-      const Range chunk{key, std::min(key + kKeyChunk, seen.end)};
+    const auto mix = [&](Range chunk) {
       Isa::mix({high, low, stride}, values, rows, chunk, n, d, mixed);
       if (chunks) {
         for (int64_t c = 0; c < rows * columns; ++c) total[c] += mixed[c];
       }
+    };
+    if (apart) mix({0, kBlock});
+    for (int64_t key = seen.begin; key < seen.end; key += kKeyChunk) {
+      mix({key, std::min(key + kKeyChunk, seen.end)});
     }
 
     int8_t* output = args.output + (first + row) * args.output_stride + head * d;

@@ -1,6 +1,7 @@
 #include "ops/attention/attention.h"
 
 #include <algorithm>
+#include <string>
 
 #include "fixed/fixed.h"
 #include "plan/node.h"
@@ -13,7 +14,7 @@ class Attention final : public Node {
  public:
   explicit Attention(const NodeReader& reader)
       : kernel_(select_kernel(kAttentionKernels, reader.isa())) {
-    reader.expect_buffers(reader.inputs() == 2 ? 2 : 1, 1);
+    reader.expect_buffers(std::clamp<std::size_t>(reader.inputs(), 1, 3), 1);
     args_.heads = reader.integer("num_heads", 1, 4096);
     args_.head_dim = reader.integer("head_dim", 1, kAttentionMaxHeadDim);
     width_ = args_.heads * args_.head_dim;
@@ -29,15 +30,13 @@ class Attention final : public Node {
     reader.expect_buffer(reader.output_spec(0), "the output", DataType::kS8, Rows::kTokens, width_);
     args_.zero_point =
         static_cast<int32_t>(reader.integer("zero_point", -fixed::kMaxS8, fixed::kMaxS8));
-    static_assert(sizeof(uint32_t) == sizeof(int32_t));
-    args_.score_multiplier = reinterpret_cast<const uint32_t*>(
-        reader.array32("score_multiplier", args_.heads, 1, INT32_MAX));
-    args_.output_multiplier =
-        reader.array32("output_multiplier", args_.heads, 1 << 13, (1 << 14) - 1);
-    args_.output_exponent = reader.array32("output_exponent", args_.heads, kAttentionMinExponent,
-                                           kAttentionMaxExponent);
+    read_multipliers(reader, "", args_);
     args_.exponential = reader.polynomial(fixed::exp_polynomial);
     args_.window = reader.integer("window", 0, 65536, -1);
+    if (reader.inputs() == 3) {
+      first_ = args_;
+      read_first(reader);
+    }
     if (reader.has("relative_index")) read_relative(reader);
     // The widest integer is the combined context sum A >> e times the reciprocal: 62 bits of 64.
     report.variant = kernel_.isa;
@@ -50,12 +49,16 @@ class Attention final : public Node {
   int64_t count(const Batch& batch) const override { return batch.sequences * args_.heads; }
 
   void run(const Context& context, Range items, Range, int worker) const override {
-    const AttentionArgs args = bind(context);
-    kernel_.run(args, items, context.batch.max_length, context.worker_scratch(worker));
+    const auto run_kernel = [&](const AttentionArgs& args) {
+      kernel_.run(args, items, context.batch.max_length, context.worker_scratch(worker));
+    };
+    run_kernel(bind(context));
+    if (args_.first_key) run_kernel(bind_first(context));
   }
 
   void run_on(Executor& executor, const Context& context) const override {
     executor.attention(bind(context));
+    if (args_.first_key) executor.attention(bind_first(context));
   }
 
   std::size_t scratch_bytes(int64_t max_length) const override {
@@ -87,6 +90,45 @@ class Attention final : public Node {
     return args;
   }
 
+  // The first tokens' own attention, which then takes the place of what they have as all others.
+  AttentionArgs bind_first(const Context& context) const {
+    AttentionArgs args = first_;
+    const BufferView& keys = context.buffers[first_keys_];
+    args.query = context.buffers[first_query_].as<const int8_t>();
+    args.key = keys.as<const int8_t>();
+    args.value = args.key + width_;
+    args.query_stride = context.buffers[first_query_].stride;
+    args.key_stride = args.value_stride = keys.stride;
+    args.offsets = context.batch.offsets;
+    args.output = context.buffers[output_].as<int8_t>();
+    args.output_stride = context.buffers[output_].stride;
+    return args;
+  }
+
+  static void read_multipliers(const NodeReader& reader, const std::string& prefix,
+                               AttentionArgs& args) {
+    static_assert(sizeof(uint32_t) == sizeof(int32_t));
+    args.score_multiplier = reinterpret_cast<const uint32_t*>(
+        reader.array32(prefix + "score_multiplier", args.heads, 1, INT32_MAX));
+    args.output_multiplier =
+        reader.array32(prefix + "output_multiplier", args.heads, 1 << 13, (1 << 14) - 1);
+    args.output_exponent = reader.array32(prefix + "output_exponent", args.heads,
+                                          kAttentionMinExponent, kAttentionMaxExponent);
+  }
+
+  void read_first(const NodeReader& reader) {
+    first_keys_ = reader.input(1);
+    first_query_ = reader.input(2);
+    reader.expect_buffer(reader.input_spec(1), "the first tokens' keys and values", DataType::kS8,
+                         Rows::kTokens, 2 * width_);
+    reader.expect_buffer(reader.input_spec(2), "the first tokens' queries", DataType::kS8,
+                         Rows::kSequences, width_);
+    read_multipliers(reader, "first_", first_);
+    first_.window = -1;
+    first_.first_query = true;
+    args_.first_key = true;
+  }
+
   void read_relative(const NodeReader& reader) {
     args_.relative_rows = reader.integer("relative_rows", 1, 65536);
     args_.relative_reach = reader.integer("relative_reach", 0, 65536);
@@ -109,9 +151,12 @@ class Attention final : public Node {
 
   const Kernel<AttentionKernel>& kernel_;
   AttentionArgs args_;
+  AttentionArgs first_;  // of the first tokens, if they see and are seen from everywhere
   int64_t width_ = 0;
   int input_ = -1;
   int values_ = -1;  // of their own, or beside queries and keys
+  int first_keys_ = -1;
+  int first_query_ = -1;
   int output_ = -1;
 };
 

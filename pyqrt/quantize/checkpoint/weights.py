@@ -157,11 +157,16 @@ def load_weights(encoder: Encoder, tensors: dict[str, Tensor], family: Family, s
                 continue
             tensor = torch.cat([tensor, columns], dim=1)
         whole = [shape[0] * entry.parts, *shape[1:]]
+        convolution = entry.kernel > 0 and len(shape) > 1
+        if convolution:
+            whole = [shape[0], shape[1] // entry.kernel, entry.kernel]
         if list(tensor.shape) != whole:
             problems.append(f"{by_name[found]} has shape {list(tensor.shape)}, expected {whole}")
         elif tensor.dtype not in _DTYPES:
             problems.append(f"{by_name[found]} is {tensor.dtype}, expected one of {_DTYPES}")
         else:
+            if convolution:
+                tensor = tensor.flip(2).transpose(1, 2).flatten(1)
             split = tensor.reshape(entry.groups, entry.parts, -1, *shape[1:])
             part = split[:, entry.part].flatten(0, 1)
             state[parameter] = part.to(torch.float32, copy=True)
