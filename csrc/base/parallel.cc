@@ -11,7 +11,11 @@
 #include <thread>
 #include <vector>
 
+#if defined(_WIN32)
+#include <process.h>
+#else
 #include <unistd.h>
+#endif
 
 #if defined(PYQRT_X86)
 #include <immintrin.h>
@@ -19,6 +23,14 @@
 
 namespace pyqrt {
 namespace {
+
+int process_id() {
+#if defined(_WIN32)
+  return _getpid();
+#else
+  return getpid();
+#endif
+}
 
 constexpr int kMaxThreads = 1024;
 constexpr auto kSpin = std::chrono::microseconds(40);
@@ -70,7 +82,7 @@ struct ThreadPool::State {
   std::condition_variable opened;    // workers wait here for a loop
   std::condition_variable all_left;  // the caller waits here for the last worker
   std::vector<std::thread> workers;
-  pid_t owner = getpid();
+  int owner = process_id();
 
   void take_items(int worker) {
     for (;;) {
@@ -172,7 +184,7 @@ ThreadPool::ThreadPool(int threads) : state_(std::make_unique<State>()) {
 ThreadPool::~ThreadPool() {
   // A forked child inherits the pool without its threads: run() still works, the caller doing
   // everything, but to join or to destroy what threads sleep on would wait for ever.
-  if (getpid() == state_->owner) {
+  if (process_id() == state_->owner) {
     state_->finish();
   } else {
     static_cast<void>(state_.release());

@@ -1,14 +1,14 @@
 #include "plan/session.h"
 
 #include <algorithm>
-#include <cstdlib>
+#include <new>
 
 #include "plan/batch_checks.h"
 
 namespace pyqrt {
 
 void Session::FreeAligned::operator()(std::byte* memory) const {
-  std::free(memory);
+  ::operator delete(memory, std::align_val_t{kAlignment});
 }
 
 Session::Session(std::shared_ptr<const Plan> plan, int threads, Parallel parallel)
@@ -23,7 +23,8 @@ void Session::reserve(std::size_t bytes) {
   if (bytes <= capacity_) return;
   arena_.reset();
   capacity_ = 0;
-  auto* memory = static_cast<std::byte*>(std::aligned_alloc(kAlignment, bytes));
+  auto* memory =
+      static_cast<std::byte*>(::operator new(bytes, std::align_val_t{kAlignment}, std::nothrow));
   if (memory == nullptr) {
     throw Error("this batch needs " + std::to_string(bytes) +
                 " bytes of working memory, which the system does not give; use shorter texts, "
