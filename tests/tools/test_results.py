@@ -50,7 +50,7 @@ def test_a_table_from_a_checkpoint_and_no_work_twice(
     cell = json.loads(line)
     assert (cell["task"], cell["seed"], cell["variant"], cell["examples"]) == ("sst2", 5, "ptq", 40)
     assert cell["scores"][0]["integer"]["value"] == 1.0
-    assert [command.split()[0] for command in cell["commands"]] == ["python", "pyqrt"]
+    assert [command.split()[0] for command in cell["commands"]] == ["python", "pyqrt", "pyqrt"]
     drawn = (tmp_path / "work" / "sst2-5" / "train.tsv").read_text().splitlines()
     assert len(drawn) == 161
     assert str(tmp_path / "work" / "sst2-5" / "train.tsv") in cell["commands"][0]
@@ -59,17 +59,40 @@ def test_a_table_from_a_checkpoint_and_no_work_twice(
 
     ran: list[list[str]] = []
     run = results.run
-    monkeypatch.setattr(results, "run", lambda command: ran.append(command) or run(command))
+    monkeypatch.setattr(results, "run", lambda command, log: ran.append(command) or run(command, log))
     again = "again=pyqrt quantize {checkpoint} -o {model} --force --recipe plain"
     monkeypatch.setattr("sys.argv", [*arguments, "--variant", again])
     assert results.main() == 0
-    assert [command[:2] for command in ran] == [["pyqrt", "quantize"]]  # nothing trained, ptq not repeated
+    # nothing trained, ptq not repeated
+    assert [command[:2] for command in ran] == [["pyqrt", "quantize"], ["pyqrt", "eval"]]
     assert "| float | ptq | again |" in (tmp_path / "work" / "results.md").read_text()
     first, second = map(json.loads, (tmp_path / "work" / "results.jsonl").read_text().splitlines())
-    assert first["scores"][0]["float"] == second["scores"][0]["float"]  # not evaluated again
-    assert second["scores"][0]["difference"] is None
+    assert first["scores"][0]["float"] == second["scores"][0]["float"]
+    assert second["scores"][0]["difference"] is not None
     assert results.main() == 0
-    assert len(ran) == 1
+    assert len(ran) == 2
+
+
+def test_a_seed_is_done_before_the_next(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[tuple[int, str]] = []
+    monkeypatch.setattr(results, "finetune", lambda _, work: done.append((work.seed, "float")))
+    monkeypatch.setattr(results, "compute", lambda _, __, work, name: done.append((work.seed, name)))
+    monkeypatch.setattr("sys.argv", [*arguments[:-1], "3", "1", "--variant", "again=pyqrt"])
+    assert results.main() == 0
+    assert done == [(seed, name) for seed in (3, 1) for name in ("float", "again", "ptq")]
+
+
+def test_what_fails_leaves_nothing_running(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(*_: object) -> None:
+        raise ModelError("no such thing")
+
+    monkeypatch.setattr(results, "finetune", fails)
+    monkeypatch.setattr("sys.argv", arguments)
+    assert results.main() == 1
+    assert "results: no such thing" in capsys.readouterr().err
+    assert not results.RUNNING
 
 
 def test_limits_draw_a_file_that_everything_reads(tmp_path: Path) -> None:
@@ -105,21 +128,26 @@ def cell(task: str, seed: int, variant: str, integer: float, floats: float) -> d
 
 
 def test_the_table_holds_medians_over_seeds_and_the_mean_over_tasks() -> None:
-    cells = [cell("a", seed, "ptq", 0.5 + 0.01 * seed, 0.6) for seed in (0, 1, 7)]
-    cells += [cell("a", 0, "qat", 0.7, 0.6), cell("b", 0, "ptq", 0.9, 0.8), cell("b", 0, "qat", 0.9, 0.8)]
+    cells = [cell("cola", 0, "ptq", 0.9, 0.8), cell("cola", 0, "qat", 0.9, 0.8)]
+    cells += [cell("mrpc", seed, "ptq", 0.5 + 0.01 * seed, 0.6) for seed in (0, 1, 7)]
+    cells += [cell("mrpc", 0, "qat", 0.7, 0.6)]
     assert results.table(cells, ["ptq", "qat"]).splitlines()[2:] == [
-        "| a | accuracy | 0 1 7 | 60.00 | 51.00 | 70.00 |",
-        "| b | accuracy | 0 | 80.00 | 90.00 | 90.00 |",
+        "| mrpc | accuracy | 0 1 7 | 60.00 | 51.00 | 70.00 |",
+        "| cola | accuracy | 0 | 80.00 | 90.00 | 90.00 |",
         "| mean | of first metrics | | 70.00 | 70.50 | 80.00 |",
     ]
     assert "| - |" in results.table(cells[:1], ["ptq", "qat"])
 
 
 def test_a_command_that_fails_stops_with_its_text(
-    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(ModelError, match="exit status 3 of: python -c 'exit"):
-        results.run(["python", "-c", "exit(3)"])
+    with pytest.raises(ModelError, match=r"exit status 3 of: python -c .*\nsaid before"):
+        results.run(["python", "-c", "print('said before'); exit(3)"], tmp_path / "log")
+    monkeypatch.setattr("sys.argv", [*arguments, "--jobs", "0"])
+    with pytest.raises(SystemExit):
+        results.main()
+    assert "--jobs 0: expected 1 to" in capsys.readouterr().err
     monkeypatch.setattr("sys.argv", [*arguments, "--variant", "nameless"])
     with pytest.raises(SystemExit):
         results.main()
