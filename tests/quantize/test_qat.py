@@ -260,4 +260,4 @@ def test_what_is_not_covered_is_refused() -> None:
             with pytest.raises(ModelError, match=f"^{name}: .* does not cover {', '.join(words)};"):
                 QuantizedEncoder(encoder, Scales({}, {}))
     assert {"disentangled attention", "rotary positions", "feed-forward blocks in the head"} <= seen
-    assert len(seen) == 8
+    assert len(seen) == 10
