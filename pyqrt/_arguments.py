@@ -16,6 +16,11 @@ Array: TypeAlias = Any
 """A numpy array, a torch CPU tensor, or any other object with `__dlpack__` on the CPU."""
 
 
+MAX_S8 = 127  # the most negative values of a type are never used
+MAX_S16 = 32767
+MAX_S32 = 2**31 - 1
+
+
 def choice(name: str, value: str, known: Sequence[str]) -> str:
     if value not in known:
         raise ModelError(f"unknown {name} {value!r}; known: {', '.join(known)}")
@@ -149,3 +154,65 @@ def check_budget(what: str, worst: NDArray[np.int64], shift: NDArray[np.int32]) 
             f"{what} {i} can reach {worst[i]}; shift {shift[i]} allows less than {limit[i]}: "
             "use a larger shift"
         )
+
+
+def relative_tables(
+    index: Array | None,
+    bias: Array | None,
+    key: Array | None,
+    query: Array | None,
+    heads: int,
+    width: int,
+) -> tuple[Any, int, tuple[Any, Any, Any]]:
+    """Attention's relative tables, checked, and the number of their rows; 0 without any."""
+    given = [table for table in (bias, key, query) if table is not None]
+    if index is None:
+        if given:
+            raise ModelError("relative tables need a relative_index")
+        return None, 0, (None, None, None)
+    indices = vector("relative_index", index, np.int32)
+    if len(indices) % 2 == 0 or not given:
+        raise ModelError(
+            f"relative_index has {len(indices)} entries and there are {len(given)} tables; needed are an odd "
+            "number, of distances -R to R, and a table"
+        )
+    biases = keys = queries = None
+    sizes = set()
+    if bias is not None:
+        biases = matrix("relative_bias", bias, np.int32, rows=heads)
+        check_range("relative_bias", biases, 1 - 2**28, 2**28 - 1)
+        biases = np.ascontiguousarray(biases)
+        sizes.add(biases.shape[1])
+    tables: list[Any] = []
+    for name, table in (("relative_key", key), ("relative_query", query)):
+        if table is not None:
+            checked = matrix(name, table, np.int8, width=width)
+            check_range(name, checked, -MAX_S8, MAX_S8)
+            sizes.add(checked.shape[0])
+            tables.append(np.ascontiguousarray(checked))
+        else:
+            tables.append(None)
+    keys, queries = tables
+    if len(sizes) != 1:
+        raise ModelError(f"relative tables have {sorted(sizes)} rows; all must have the same number")
+    rows = sizes.pop()
+    check_range("relative_index", indices, 0, rows - 1)
+    return indices, rows, (biases, keys, queries)
+
+
+def layernorm_affine(
+    suffix: str, gain: Array | None, bias: Array | None, shift: int, n: int
+) -> tuple[NDArray[Any], NDArray[Any]] | tuple[None, None]:
+    """Gain and bias of layernorm's output of `suffix` bits, checked; None without them. Raises ModelError."""
+    if (gain is None) != (bias is None):
+        raise ModelError(f"gain{suffix} and bias{suffix} come together; one of them is missing")
+    if gain is None or bias is None:
+        return None, None
+    gains = vector(f"gain{suffix}", gain, np.int16, n)
+    biases = vector(f"bias{suffix}", bias, np.int32, n)
+    check_range(f"gain{suffix}", gains, -MAX_S16, MAX_S16)
+    check_range(f"bias{suffix}", biases, 1 - 2**30, 2**30 - 1)
+    half = 1 << (integer(f"shift{suffix}", shift, 1, 30) - 1)
+    worst = MAX_S16 * np.abs(gains.astype(np.int64)) + np.abs(biases.astype(np.int64)) + half
+    check_range(f"32767 * |gain{suffix}| + |bias{suffix}| + 2^(shift{suffix} - 1)", worst, 0, MAX_S32)
+    return gains, biases

@@ -22,7 +22,9 @@ from pyqrt._arguments import (
     choice,
     integer,
     is_torch,
+    layernorm_affine,
     per_channel,
+    relative_tables,
     sequence_offsets,
     vector,
 )
@@ -146,8 +148,6 @@ def attention(
     variant: str | None = None,
 ) -> Tensor:
     """As `pyqrt.ops.attention`; relative tables are copied."""
-    from pyqrt.ops import relative_tables
-
     kernels = _kernels(variant)
     torch = sys.modules["torch"]
     rows = key if first_query else query
@@ -211,8 +211,6 @@ def layernorm(
     variant: str | None = None,
 ) -> tuple[Tensor | None, Tensor | None]:
     """As `pyqrt.ops.layernorm`."""
-    from pyqrt.ops import layernorm_affine
-
     kernels = _kernels(variant)
     torch = sys.modules["torch"]
     rows = _within("input", _matrix("input", input, input, torch.int16), _S16)

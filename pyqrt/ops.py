@@ -25,14 +25,19 @@ from numpy.typing import NDArray
 
 from pyqrt import _ops, _runtime, gpu_ops
 from pyqrt._arguments import (
+    MAX_S8,
+    MAX_S16,
+    MAX_S32,
     Array,
     check_budget,
     check_range,
     choice,
     integer,
+    layernorm_affine,
     like,
     matrix,
     per_channel,
+    relative_tables,
     sequence_offsets,
     vector,
     view,
@@ -61,9 +66,6 @@ __all__ = [
     "variants",
 ]
 
-_MAX_S8 = 127  # the most negative values of a type are never used
-_MAX_S16 = 32767
-_MAX_S32 = 2**31 - 1
 _MAX_LENGTH = 65536
 
 _EPILOGUE_DTYPE: dict[str, type[np.signedinteger[Any]]] = {
@@ -140,18 +142,18 @@ def linear(
     """
     rows = matrix("input", input, np.int8, np.int16)
     wide = rows.dtype == np.int16
-    check_range("input", rows, *((-_MAX_S16, _MAX_S16) if wide else (-_MAX_S8, _MAX_S8)))
+    check_range("input", rows, *((-MAX_S16, MAX_S16) if wide else (-MAX_S8, MAX_S8)))
     m, k = rows.shape
     integer("number of columns of input", k, 1, _MAX_LENGTH)
-    n = integer("out_features", out_features, 1, _MAX_S32)
+    n = integer("out_features", out_features, 1, MAX_S32)
     dtype = _EPILOGUE_DTYPE[choice("epilogue", epilogue, list(_EPILOGUE_DTYPE))]
     blocks = packed_view("weight", weight, n, k)
-    check_range("weight", blocks, -_MAX_S8, _MAX_S8)
+    check_range("weight", blocks, -MAX_S8, MAX_S8)
 
     padded = round_up(n, BLOCK)
-    sums = per_channel("weight_sum", weight_sum, np.int32, n, padded, 0, -_MAX_S32, _MAX_S32)
-    biases = per_channel("bias", bias, np.int32, n, padded, 0, -_MAX_S32, _MAX_S32)
-    factors = per_channel("multiplier", multiplier, np.int32, n, padded, 2**30, 2**30, _MAX_S32)
+    sums = per_channel("weight_sum", weight_sum, np.int32, n, padded, 0, -MAX_S32, MAX_S32)
+    biases = per_channel("bias", bias, np.int32, n, padded, 0, -MAX_S32, MAX_S32)
+    factors = per_channel("multiplier", multiplier, np.int32, n, padded, 2**30, 2**30, MAX_S32)
     shifts = per_channel("shift", shift, np.int32, n, padded, 33, 26, 62)
     pre_shift = integer("pre_shift", pre_shift, 0, 16 if wide else 0)
     _check_weight_sum(blocks, sums)
@@ -162,13 +164,13 @@ def linear(
         if gelu_multiplier is None:
             raise ModelError("gelu_multiplier is missing; epilogue gelu_s8 needs it")
         wider = round_up(n, 2 * BLOCK)
-        gelu_factors = per_channel("gelu_multiplier", gelu_multiplier, np.int16, n, wider, 0, 0, _MAX_S16)
+        gelu_factors = per_channel("gelu_multiplier", gelu_multiplier, np.int16, n, wider, 0, 0, MAX_S16)
     skip = None
     if epilogue == "residual_s16":
         if residual is None:
             raise ModelError("residual is missing; epilogue residual_s16 needs it")
         skip = matrix("residual", residual, np.int16, rows=m, width=n)
-        check_range("residual", skip, -_MAX_S16, _MAX_S16)
+        check_range("residual", skip, -MAX_S16, MAX_S16)
 
     output = np.empty((m, n), dtype)
     _ops.linear(
@@ -180,12 +182,12 @@ def linear(
         shift=shifts,
         pre_shift=pre_shift,
         epilogue=_ops.LinearEpilogue[epilogue],
-        zero_point=integer("zero_point", zero_point, -_MAX_S8, _MAX_S8),
+        zero_point=integer("zero_point", zero_point, -MAX_S8, MAX_S8),
         polynomial=choice("polynomial", polynomial, POLYNOMIALS),
         gelu_multiplier=gelu_factors,
         gelu_shift=integer("gelu_shift", gelu_shift, 1, 30),
         residual=skip,
-        residual_multiplier=integer("residual_multiplier", residual_multiplier, 0, _MAX_S16),
+        residual_multiplier=integer("residual_multiplier", residual_multiplier, 0, MAX_S16),
         residual_shift=integer("residual_shift", residual_shift, 1, 30),
         output=output,
         variant=variant,
@@ -206,7 +208,7 @@ def _check_weight_sum(blocks: NDArray[np.int8], sums: NDArray[np.int32]) -> None
 def _check_accumulator(
     k: int, pre_shift: int, wide: bool, bias: NDArray[np.int32], shift: NDArray[np.int32]
 ) -> None:
-    product = ((_MAX_S16 * _MAX_S8 * k) >> pre_shift) + 1 if wide else _MAX_S8 * _MAX_S8 * k
+    product = ((MAX_S16 * MAX_S8 * k) >> pre_shift) + 1 if wide else MAX_S8 * MAX_S8 * k
     check_budget("the accumulator of channel", np.abs(bias.astype(np.int64)) + product, shift)
 
 
@@ -273,7 +275,7 @@ def attention(
     ends = sequence_offsets(offsets, tokens, _MAX_LENGTH)
     queries = matrix("query", query, np.int8, rows=len(ends) - 1 if first_query else tokens, width=width)
     for name, array in (("query", queries), ("key", keys), ("value", values)):
-        check_range(name, array, -_MAX_S8, _MAX_S8)
+        check_range(name, array, -MAX_S8, MAX_S8)
 
     scores = view("score_multiplier", score_multiplier, np.int32, np.uint32)
     scores = vector("score_multiplier", scores, scores.dtype)
@@ -294,7 +296,7 @@ def attention(
         relative_index, relative_bias, relative_key, relative_query, heads, width
     )
     output = np.zeros((tokens, width), np.int8)
-    zero = integer("zero_point", zero_point, -_MAX_S8, _MAX_S8)
+    zero = integer("zero_point", zero_point, -MAX_S8, MAX_S8)
     _ops.attention(
         queries,
         keys,
@@ -317,50 +319,6 @@ def attention(
     return like(query, output)
 
 
-def relative_tables(
-    index: Array | None,
-    bias: Array | None,
-    key: Array | None,
-    query: Array | None,
-    heads: int,
-    width: int,
-) -> tuple[Any, int, tuple[Any, Any, Any]]:
-    """Attention's relative tables, checked, and the number of their rows; 0 without any."""
-    given = [table for table in (bias, key, query) if table is not None]
-    if index is None:
-        if given:
-            raise ModelError("relative tables need a relative_index")
-        return None, 0, (None, None, None)
-    indices = vector("relative_index", index, np.int32)
-    if len(indices) % 2 == 0 or not given:
-        raise ModelError(
-            f"relative_index has {len(indices)} entries and there are {len(given)} tables; needed are an odd "
-            "number, of distances -R to R, and a table"
-        )
-    biases = keys = queries = None
-    sizes = set()
-    if bias is not None:
-        biases = matrix("relative_bias", bias, np.int32, rows=heads)
-        check_range("relative_bias", biases, 1 - 2**28, 2**28 - 1)
-        biases = np.ascontiguousarray(biases)
-        sizes.add(biases.shape[1])
-    tables: list[Any] = []
-    for name, table in (("relative_key", key), ("relative_query", query)):
-        if table is not None:
-            checked = matrix(name, table, np.int8, width=width)
-            check_range(name, checked, -_MAX_S8, _MAX_S8)
-            sizes.add(checked.shape[0])
-            tables.append(np.ascontiguousarray(checked))
-        else:
-            tables.append(None)
-    keys, queries = tables
-    if len(sizes) != 1:
-        raise ModelError(f"relative tables have {sorted(sizes)} rows; all must have the same number")
-    rows = sizes.pop()
-    check_range("relative_index", indices, 0, rows - 1)
-    return indices, rows, (biases, keys, queries)
-
-
 def gelu(
     input: Array,
     multiplier: Array,
@@ -376,12 +334,12 @@ def gelu(
     negative, with shift in [1, 30]: multiplier * 2^-shift is 2^-10 over the output's scale.
     zero_point in [-127, 127]. polynomial: "minimax" or "ibert" (i-GELU of I-BERT, Kim et al. 2021).
     """
-    rows = check_range("input", matrix("input", input, np.int16), -_MAX_S16, _MAX_S16)
+    rows = check_range("input", matrix("input", input, np.int16), -MAX_S16, MAX_S16)
     factors = vector("multiplier", multiplier, np.int16, rows.shape[1])
-    check_range("multiplier", factors, 0, _MAX_S16)
+    check_range("multiplier", factors, 0, MAX_S16)
     output = np.empty(rows.shape, np.int8)
     places = integer("shift", shift, 1, 30)
-    zero = integer("zero_point", zero_point, -_MAX_S8, _MAX_S8)
+    zero = integer("zero_point", zero_point, -MAX_S8, MAX_S8)
     _ops.gelu(rows, factors, places, zero, choice("polynomial", polynomial, POLYNOMIALS), output, variant)
     return like(input, output)
 
@@ -410,7 +368,7 @@ def layernorm(
     2^shift. Shifts in [1, 30]. exact_mean: subtract the mean itself, not the nearest
     integer. Without `normalize`, gain * input + bias alone, and Y is 0.
     """
-    rows = check_range("input", matrix("input", input, np.int16), -_MAX_S16, _MAX_S16)
+    rows = check_range("input", matrix("input", input, np.int16), -MAX_S16, MAX_S16)
     n = integer("number of columns of input", rows.shape[1], 1, 16384)
     if gain8 is None and gain16 is None:
         raise ModelError("gain8 and gain16 are both missing; give one of them, or both")
@@ -440,24 +398,6 @@ def layernorm(
     )
 
 
-def layernorm_affine(
-    suffix: str, gain: Array | None, bias: Array | None, shift: int, n: int
-) -> tuple[NDArray[Any], NDArray[Any]] | tuple[None, None]:
-    """Gain and bias of layernorm's output of `suffix` bits, checked; None without them. Raises ModelError."""
-    if (gain is None) != (bias is None):
-        raise ModelError(f"gain{suffix} and bias{suffix} come together; one of them is missing")
-    if gain is None or bias is None:
-        return None, None
-    gains = vector(f"gain{suffix}", gain, np.int16, n)
-    biases = vector(f"bias{suffix}", bias, np.int32, n)
-    check_range(f"gain{suffix}", gains, -_MAX_S16, _MAX_S16)
-    check_range(f"bias{suffix}", biases, 1 - 2**30, 2**30 - 1)
-    half = 1 << (integer(f"shift{suffix}", shift, 1, 30) - 1)
-    worst = _MAX_S16 * np.abs(gains.astype(np.int64)) + np.abs(biases.astype(np.int64)) + half
-    check_range(f"32767 * |gain{suffix}| + |bias{suffix}| + 2^(shift{suffix} - 1)", worst, 0, _MAX_S32)
-    return gains, biases
-
-
 @_also_on_gpus
 def embedding(
     tables: Sequence[tuple[Array, Array, Array]], *, shift: int, variant: str | None = None
@@ -475,9 +415,9 @@ def embedding(
     for t, (table, multiplier, index) in enumerate(tables):
         width = data[0].shape[1] if data else None
         rows = np.ascontiguousarray(matrix(f"data of table {t}", table, np.int8, width=width))
-        data.append(check_range(f"data of table {t}", rows, -_MAX_S8, _MAX_S8))
+        data.append(check_range(f"data of table {t}", rows, -MAX_S8, MAX_S8))
         factors = vector(f"multiplier of table {t}", multiplier, np.int16, rows.shape[0])
-        multipliers.append(check_range(f"multiplier of table {t}", factors, 0, _MAX_S16))
+        multipliers.append(check_range(f"multiplier of table {t}", factors, 0, MAX_S16))
         count = indices[0].shape[0] if indices else None
         numbers = vector(f"index of table {t}", index, np.int32, count)
         indices.append(check_range(f"index of table {t}", numbers, 0, rows.shape[0] - 1))
@@ -494,7 +434,7 @@ def pool(input: Array, offsets: Array, *, kind: str = "mean", variant: str | Non
     the tokens, rounded, the "first" or "last" token, or the "max" of every column. An empty sequence gives
     zeros.
     """
-    rows = check_range("input", matrix("input", input, np.int16), -_MAX_S16, _MAX_S16)
+    rows = check_range("input", matrix("input", input, np.int16), -MAX_S16, MAX_S16)
     ends = sequence_offsets(offsets, rows.shape[0], _MAX_LENGTH)
     output = np.empty((ends.shape[0] - 1, rows.shape[1]), np.int16)
     _ops.pool(
@@ -524,7 +464,7 @@ def normalize(input: Array, *, variant: str | None = None) -> Array:
 
     input: int16 [rows, width] in [-32767, 32767], any scale, width in [1, 65536].
     """
-    rows = check_range("input", matrix("input", input, np.int16), -_MAX_S16, _MAX_S16)
+    rows = check_range("input", matrix("input", input, np.int16), -MAX_S16, MAX_S16)
     integer("number of columns of input", rows.shape[1], 1, _MAX_LENGTH)
     output = np.empty(rows.shape, np.int32)
     _ops.normalize(rows, output, variant)
@@ -538,8 +478,8 @@ def lookup(input: Array, table: Array, *, variant: str | None = None) -> Array:
     input: int16 [rows, width]; table: int16 [513], the function at -32768, -32640, ..., 32768, at
     the output's scale; both in [-32767, 32767].
     """
-    rows = check_range("input", matrix("input", input, np.int16), -_MAX_S16, _MAX_S16)
-    entries = check_range("table", vector("table", table, np.int16, 513), -_MAX_S16, _MAX_S16)
+    rows = check_range("input", matrix("input", input, np.int16), -MAX_S16, MAX_S16)
+    entries = check_range("table", vector("table", table, np.int16, 513), -MAX_S16, MAX_S16)
     output = np.empty(rows.shape, np.int16)
     _ops.lookup(rows, entries, output, variant)
     return like(input, output)
@@ -561,7 +501,7 @@ def rotary(
     [positions, pairs] in units of 2^-14, pairs <= head_dim / 2. shift in [15, 24]: output scale / input
     scale = 2^(shift - 14).
     """
-    rows = check_range("input", matrix("input", input, np.int16), -_MAX_S16, _MAX_S16)
+    rows = check_range("input", matrix("input", input, np.int16), -MAX_S16, MAX_S16)
     width = integer("head_dim", head_dim, 2, 1024)
     cosines = check_range("cosine", matrix("cosine", cosine, np.int16), -(2**14), 2**14)
     sines = matrix("sine", sine, np.int16, rows=cosines.shape[0], width=cosines.shape[1])
@@ -593,16 +533,16 @@ def multiply(
     multiplier: int32 [n] in [2^30, 2^31); shift: int32 [n] in [32, 62]. int8 [rows, n] with a zero_point in
     [-127, 127], int16 without.
     """
-    left = check_range("a", matrix("a", a, np.int16), -_MAX_S16, _MAX_S16)
+    left = check_range("a", matrix("a", a, np.int16), -MAX_S16, MAX_S16)
     rows, width = left.shape
     right = matrix("b", b, np.int16, rows=rows, width=width)
-    check_range("b", right, -_MAX_S16, _MAX_S16)
+    check_range("b", right, -MAX_S16, MAX_S16)
     factors = vector("multiplier", multiplier, np.int32, width)
     shifts = vector("shift", shift, np.int32, width)
     check_range("multiplier", factors, 2**30, 2**31 - 1)
     check_range("shift", shifts, 32, 62)
     output: Any = np.empty(left.shape, np.int16 if zero_point is None else np.int8)
-    zero = 0 if zero_point is None else integer("zero_point", zero_point, -_MAX_S8, _MAX_S8)
+    zero = 0 if zero_point is None else integer("zero_point", zero_point, -MAX_S8, MAX_S8)
     wide = zero_point is None
     _ops.multiply(
         left,

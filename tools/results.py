@@ -33,11 +33,11 @@ import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pyqrt import ModelError
+from pyqrt._runtime import available_cpus
 
 PTQ = "pyqrt quantize {checkpoint} -o {model} --calibration {train} --force --json"
 
@@ -60,8 +60,6 @@ RECIPES = {
     "conll2003": Recipe(epochs=3, learning_rate=2e-4, limit=8000),
 }
 Cell = dict[str, Any]
-RUNNING: set[subprocess.Popen[bytes]] = set()
-CPUS: queue.Queue[int] = queue.Queue()  # that no command is bound to; empty: none is bound
 
 
 class Results:
@@ -104,6 +102,46 @@ def draw(train: Path, limit: int | None, seed: int, work: Path) -> Path:
     return drawn
 
 
+class Commands:
+    """Runs commands, some side by side from several threads; there are then as many CPUs as `jobs`."""
+
+    def __init__(self, jobs: int) -> None:
+        """jobs: at most the CPUs there are. Several are bound to a CPU each, by taskset."""
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._free: queue.Queue[list[str]] = queue.Queue()  # what binds a command
+        cpus = sorted(os.sched_getaffinity(0))[:jobs] if jobs > 1 else []
+        for prefix in [["taskset", "-c", str(cpu)] for cpu in cpus] or [[]]:
+            self._free.put(prefix)
+
+    def run(self, command: list[str], log: Path) -> float:
+        """Run a command, what it prints going to `log`; returns its seconds. Raises ModelError if it fails.
+
+        `python` and `pyqrt` are those of the running interpreter.
+        """
+        print("+", shlex.join(command), file=sys.stderr, flush=True)
+        started = time.perf_counter()
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+        prefix = self._free.get()
+        try:
+            with log.open("w") as file:
+                process = subprocess.Popen(
+                    [*prefix, *command], stdout=file, stderr=file, env=os.environ | {"PATH": path}
+                )
+            self._running.add(process)
+            status = process.wait()
+            self._running.discard(process)
+        finally:
+            self._free.put(prefix)
+        if status:
+            raise ModelError(f"exit status {status} of: {shlex.join(command)}\n{log.read_text()[-2000:]}")
+        return time.perf_counter() - started
+
+    def stop(self) -> None:
+        """End those that run."""
+        for process in list(self._running):
+            process.terminate()
+
+
 @dataclass(frozen=True)
 class Work:
     """A task with a seed: its folder, and the data the floats are trained on."""
@@ -136,46 +174,23 @@ def finetune_command(arguments: argparse.Namespace, work: Work) -> list[str]:
     command: list[Any] = ["python", tool, arguments.checkpoint, "--task", work.task]
     command += ["--data", work.train, "-o", work.checkpoint, "--epochs", recipe.epochs]
     command += ["--learning-rate", recipe.learning_rate, "--seed", work.seed]
-    command += ["--device", arguments.device]
+    command += ["--threads", 1, "--device", arguments.device]
     if arguments.bfloat16:
         command.append("--bfloat16")
     return [str(part) for part in command]
 
 
-def run(command: list[str], log: Path) -> float:
-    """Run a command, what it prints going to `log`; returns its seconds. Raises ModelError if it fails.
-
-    `python` and `pyqrt` are those of the running interpreter.
-    """
-    print("+", shlex.join(command), file=sys.stderr, flush=True)
-    started = time.perf_counter()
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    environment = os.environ | {"PATH": path}
-    cpu = CPUS.get() if CPUS.qsize() else None
-    bound = command if cpu is None else ["taskset", "-c", str(cpu), *command]
-    try:
-        with log.open("w") as file:
-            process = subprocess.Popen(bound, stdout=file, stderr=file, env=environment)
-        RUNNING.add(process)
-        status = process.wait()
-        RUNNING.discard(process)
-    finally:
-        if cpu is not None:
-            CPUS.put(cpu)
-    if status:
-        raise ModelError(f"exit status {status} of: {shlex.join(command)}\n{log.read_text()[-2000:]}")
-    return time.perf_counter() - started
-
-
-def finetune(arguments: argparse.Namespace, work: Work) -> None:
+def finetune(arguments: argparse.Namespace, commands: Commands, work: Work) -> None:
     """The floats, unless they are there."""
     trained = work.folder / "trained.json"
     if not trained.exists():
-        seconds = run(finetune_command(arguments, work), work.folder / "finetune.log")
+        seconds = commands.run(finetune_command(arguments, work), work.folder / "finetune.log")
         trained.write_text(json.dumps({"seconds": seconds}))
 
 
-def compute(arguments: argparse.Namespace, results: Results, work: Work, variant: str) -> None:
+def compute(
+    arguments: argparse.Namespace, commands: Commands, results: Results, work: Work, variant: str
+) -> None:
     """A cell: the integers, their scores and the floats'."""
     own = work.folder / variant
     own.mkdir(parents=True, exist_ok=True)
@@ -183,20 +198,20 @@ def compute(arguments: argparse.Namespace, results: Results, work: Work, variant
     names = {"checkpoint": work.checkpoint, "model": model, "train": work.train, "task": work.task}
     names |= {"seed": work.seed, "work": own, "device": arguments.device}
     making = [part.format(**names) for part in shlex.split(arguments.variants[variant])]
-    seconds = run(making, own / "command.log")
+    seconds = commands.run(making, own / "command.log")
     scores = own / "scores.json"
     scoring: list[Any] = ["pyqrt", "eval", model, "--task", work.task, "--data", work.dev]
     scoring += ["--checkpoint", work.checkpoint, "--truncate", "--threads", 1, "--json", scores]
     scoring = [str(part) for part in scoring]
-    run(scoring, own / "eval.log")
+    commands.run(scoring, own / "eval.log")
     evaluation = json.loads(scores.read_text())
-    commands = [finetune_command(arguments, work), making, scoring]
+    ran = [finetune_command(arguments, work), making, scoring]
     results.add(
         {
             "task": work.task,
             "seed": work.seed,
             "variant": variant,
-            "commands": [shlex.join(command) for command in commands],
+            "commands": [shlex.join(command) for command in ran],
             "training_seconds": json.loads((work.folder / "trained.json").read_text())["seconds"],
             "seconds": seconds,
             **{name: evaluation[name] for name in ("scores", "examples", "truncated")},
@@ -218,14 +233,17 @@ def compute_all(arguments: argparse.Namespace, results: Results) -> None:
                 missing[len(ready)] = names
                 ready.append((len(ready), "", work_of(arguments, task, seed)))
     running: dict[Future[None], tuple[int, str, Work]] = {}
-    pool = ThreadPoolExecutor(arguments.jobs)
+    pool, commands = ThreadPoolExecutor(arguments.jobs), Commands(arguments.jobs)
     try:
         while ready or running:
             ready.sort(key=lambda item: item[:2])
             while ready and len(running) < arguments.jobs:
                 item = number, variant, work = ready.pop(0)
-                function = partial(compute, arguments, results, work, variant)
-                running[pool.submit(function if variant else partial(finetune, arguments, work))] = item
+                if variant:
+                    future = pool.submit(compute, arguments, commands, results, work, variant)
+                else:
+                    future = pool.submit(finetune, arguments, commands, work)
+                running[future] = item
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
                 number, variant, work = running.pop(future)
@@ -236,8 +254,7 @@ def compute_all(arguments: argparse.Namespace, results: Results) -> None:
             (arguments.work / "results.md").write_text(markdown)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-        for process in list(RUNNING):
-            process.terminate()
+        commands.stop()
         pool.shutdown()
 
 
@@ -303,12 +320,8 @@ def main() -> int:
         if not separator:
             parser.error(f"--variant {given!r}: expected NAME=COMMAND")
         arguments.variants[name] = command
-    cpus = sorted(os.sched_getaffinity(0))
-    if not 1 <= arguments.jobs <= len(cpus):
-        parser.error(f"--jobs {arguments.jobs}: expected 1 to {len(cpus)}, the CPUs there are")
-    if arguments.jobs > 1:
-        for cpu in cpus:
-            CPUS.put(cpu)
+    if not 1 <= arguments.jobs <= available_cpus():
+        parser.error(f"--jobs {arguments.jobs}: expected 1 to {available_cpus()}, the CPUs there are")
     arguments.work.mkdir(parents=True, exist_ok=True)
     results = Results(arguments.work / "results.jsonl")
     try:

@@ -14,7 +14,7 @@ import pyqrt
 from gpu.targets import EMULATED, TARGETS, Target
 from pyqrt import ModelError, _runtime
 from pyqrt.lower import lower
-from pyqrt.models import families
+from pyqrt.models import families, family
 from quantize.test_qat import calibrated
 from runtime import small_model
 from tiny_encoders import (
@@ -53,7 +53,13 @@ def test_families_equal_the_reference(target: Target, name: str, number: int) ->
 
 
 # The first configuration of each, and those with what it lacks: a convolution, global first tokens.
-SHOWN = [(name, 0) for name in families()] + [("deberta-v2", 5), ("longformer", 2), ("longformer", 3)]
+SHOWN = [(name, 0) for name in families()]
+SHOWN += [
+    (name, number)
+    for name, number in tiny_configurations()
+    if (name == "deberta-v2" and "conv_act" in family(name).tiny()[number])
+    or (name == "longformer" and family(name).configure(family(name).tiny()[number], None).first_global)
+]
 
 
 @pytest.mark.parametrize(("name", "number"), SHOWN)

@@ -19,6 +19,7 @@ from pyqrt.train.loop import Options
 from quantize.test_qat import calibrated, random_loss
 from tiny_checkpoint import checkpoint
 from tiny_encoders import mixed_lengths, random_sequences, tiny_encoder
+from train.test_finetune import separable
 
 
 def step(model: QuantizedEncoder, place: str) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -55,17 +56,10 @@ def test_a_step_computes_the_integers_of_the_cpu(target: Target, name: str) -> N
             assert (others[key] - gradient).norm() <= 0.05 * total, key
 
 
-def separable(path: Path) -> Path:
-    """Positive if there is an `x`."""
-    texts = [f"{'x ' * (n % 2)}{'abcd'[n % 4]} {'bean ' * (n % 3)}\t{n % 2}" for n in range(64)]
-    path.write_text("\n".join(["sentence\tlabel", *texts]) + "\n")
-    return path
-
-
 def test_floats_and_integers_are_trained_on_a_gpu(tmp_path: Path) -> None:
     """What `pyqrt qat --device cuda` and tools/finetune.py do; the model file is as good as its floats."""
     TARGETS[-1].modules()
-    data, tuned, model = separable(tmp_path / "train.tsv"), tmp_path / "tuned", tmp_path / "model.qrt"
+    data, tuned, model = separable(tmp_path / "train.tsv", 64, 0), tmp_path / "tuned", tmp_path / "model.qrt"
     options = Options(epochs=6, learning_rate=3e-3)
     report = finetune(
         checkpoint(tmp_path / "bert"), "sst2", data, tuned, options, batch_size=8, device="cuda"

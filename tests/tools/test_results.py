@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +59,10 @@ def test_a_table_from_a_checkpoint_and_no_work_twice(
     assert "| sst2 | accuracy | 5 | 100.00 | 100.00 |" in capsys.readouterr().out
 
     ran: list[list[str]] = []
-    run = results.run
-    monkeypatch.setattr(results, "run", lambda command, log: ran.append(command) or run(command, log))
+    run = results.Commands.run
+    monkeypatch.setattr(
+        results.Commands, "run", lambda self, command, log: ran.append(command) or run(self, command, log)
+    )
     again = "again=pyqrt quantize {checkpoint} -o {model} --force --recipe plain"
     monkeypatch.setattr("sys.argv", [*arguments, "--variant", again])
     assert results.main() == 0
@@ -75,14 +78,14 @@ def test_a_table_from_a_checkpoint_and_no_work_twice(
 
 def test_a_seed_is_done_before_the_next(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[tuple[int, str]] = []
-    monkeypatch.setattr(results, "finetune", lambda _, work: done.append((work.seed, "float")))
-    monkeypatch.setattr(results, "compute", lambda _, __, work, name: done.append((work.seed, name)))
+    monkeypatch.setattr(results, "finetune", lambda _, __, work: done.append((work.seed, "float")))
+    monkeypatch.setattr(results, "compute", lambda _, __, ___, work, name: done.append((work.seed, name)))
     monkeypatch.setattr("sys.argv", [*arguments[:-1], "3", "1", "--variant", "again=pyqrt"])
     assert results.main() == 0
     assert done == [(seed, name) for seed in (3, 1) for name in ("float", "again", "ptq")]
 
 
-def test_what_fails_leaves_nothing_running(
+def test_what_fails_is_told(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fails(*_: object) -> None:
@@ -92,7 +95,20 @@ def test_what_fails_leaves_nothing_running(
     monkeypatch.setattr("sys.argv", arguments)
     assert results.main() == 1
     assert "results: no such thing" in capsys.readouterr().err
-    assert not results.RUNNING
+
+
+def test_commands_that_run_can_be_stopped(tmp_path: Path) -> None:
+    commands = results.Commands(1)
+    log = tmp_path / "log"
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(
+            commands.run, ["python", "-c", "import time; print('up', flush=True); time.sleep(600)"], log
+        )
+        while not (log.exists() and log.read_text()):
+            assert not future.done()
+        commands.stop()
+        with pytest.raises(ModelError, match="exit status -15"):
+            future.result(timeout=60)
 
 
 def test_limits_draw_a_file_that_everything_reads(tmp_path: Path) -> None:
@@ -143,7 +159,7 @@ def test_a_command_that_fails_stops_with_its_text(
     arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(ModelError, match=r"exit status 3 of: python -c .*\nsaid before"):
-        results.run(["python", "-c", "print('said before'); exit(3)"], tmp_path / "log")
+        results.Commands(1).run(["python", "-c", "print('said before'); exit(3)"], tmp_path / "log")
     monkeypatch.setattr("sys.argv", [*arguments, "--jobs", "0"])
     with pytest.raises(SystemExit):
         results.main()

@@ -78,7 +78,7 @@ def test_quantized_products_do_not_saturate(tmp_path: Path) -> None:
     _quantize(floats, integers)
     session = onnxruntime.InferenceSession(str(integers), providers=["CPUExecutionProvider"])
     x = np.ones((1, 64), np.float32)
-    np.testing.assert_allclose(session.run(None, {"x": x})[0], x @ weights, rtol=0.02)
+    np.testing.assert_allclose(session.run(None, {"x": x})[0], x @ weights, rtol=1e-6)
 
 
 def test_a_rectangle() -> None:

@@ -1,15 +1,11 @@
-// multiply, AVX2: 16 columns at a time; a few rows share what requantization derives from the
-// multipliers and shifts of a column. Columns that are left over go through a buffer.
-#include <cstring>
-
+// multiply, AVX2: 16 columns at a time.
 #include "fixed/fixed_avx2.h"
-#include "ops/multiply/multiply.h"
+#include "ops/multiply/multiply_rows.h"
 
 namespace pyqrt {
 namespace {
 
 constexpr int64_t kLanes = 16;
-constexpr int64_t kRows = 4;
 
 __m256i load(const void* from) {
   return _mm256_loadu_si256(static_cast<const __m256i*>(from));
@@ -53,47 +49,15 @@ void step(const Columns& columns, const int16_t* a, const int16_t* b, __m256i ze
   }
 }
 
-// The arguments are a copy, which no store of an int8 could alter.
-template <class Output>
-void multiply(MultiplyArgs args, Range rows, Output* output) {
-  const __m256i zero_point = _mm256_set1_epi16(static_cast<int16_t>(args.zero_point));
-  const int64_t whole = args.width / kLanes * kLanes;
-  for (int64_t c = 0; c < whole; c += kLanes) {
-    const Columns columns = make_columns(args.multiplier + c, args.shift + c);
-    for (int64_t i = rows.begin; i < rows.end; ++i) {
-      step(columns, args.a + i * args.a_stride + c, args.b + i * args.b_stride + c, zero_point,
-           output + i * args.output_stride + c);
-    }
-  }
-  if (whole == args.width) return;
-  const auto rest = static_cast<std::size_t>(args.width - whole);
-  int32_t multiplier[kLanes] = {};
-  int32_t shift[kLanes] = {};
-  std::memcpy(multiplier, args.multiplier + whole, rest * sizeof(int32_t));
-  std::memcpy(shift, args.shift + whole, rest * sizeof(int32_t));
-  const Columns columns = make_columns(multiplier, shift);
-  int16_t a[kLanes] = {};
-  int16_t b[kLanes] = {};
-  Output last[kLanes];
-  for (int64_t i = rows.begin; i < rows.end; ++i) {
-    std::memcpy(a, args.a + i * args.a_stride + whole, rest * sizeof(int16_t));
-    std::memcpy(b, args.b + i * args.b_stride + whole, rest * sizeof(int16_t));
-    step(columns, a, b, zero_point, last);
-    std::memcpy(output + i * args.output_stride + whole, last, rest * sizeof(Output));
-  }
-}
-
 }  // namespace
 
 void multiply_avx2(const MultiplyArgs& args, Range rows) {
-  for (int64_t i = rows.begin; i < rows.end; i += kRows) {
-    const Range few{i, rows.end - i < kRows ? rows.end : i + kRows};
-    if (args.output8 != nullptr) {
-      multiply(args, few, args.output8);
-    } else {
-      multiply(args, few, args.output16);
-    }
-  }
+  const __m256i zero_point = _mm256_set1_epi16(static_cast<int16_t>(args.zero_point));
+  multiply_rows(args, rows, [&](const MultiplyArgs& all, Range few, auto* output) {
+    multiply_columns<kLanes>(all, few, output, make_columns,
+                             [&](const Columns& columns, const int16_t* a, const int16_t* b,
+                                 auto* out) { step(columns, a, b, zero_point, out); });
+  });
 }
 
 }  // namespace pyqrt

@@ -1,13 +1,11 @@
-// multiply, AVX-512: 32 columns at a time, the last ones under a mask; a few rows share what
-// requantization derives from the multipliers and shifts of a column.
+// multiply, AVX-512: 32 columns at a time, the last ones under a mask.
 #include "fixed/fixed_avx512.h"
-#include "ops/multiply/multiply.h"
+#include "ops/multiply/multiply_rows.h"
 
 namespace pyqrt {
 namespace {
 
 constexpr int64_t kLanes = 32;
-constexpr int64_t kRows = 4;
 
 __m512i requantize(__m512i product, const avx512::Scale& scale) {
   return avx512::requantize_raised(_mm512_sllv_epi32(product, scale.left), scale);
@@ -56,14 +54,9 @@ void multiply(MultiplyArgs args, Range rows, Output* output) {
 }  // namespace
 
 void multiply_avx512vnni(const MultiplyArgs& args, Range rows) {
-  for (int64_t i = rows.begin; i < rows.end; i += kRows) {
-    const Range few{i, rows.end - i < kRows ? rows.end : i + kRows};
-    if (args.output8 != nullptr) {
-      multiply(args, few, args.output8);
-    } else {
-      multiply(args, few, args.output16);
-    }
-  }
+  multiply_rows(args, rows, [](const MultiplyArgs& all, Range few, auto* output) {
+    multiply(all, few, output);
+  });
 }
 
 }  // namespace pyqrt

@@ -1,9 +1,6 @@
-// rotary, AVX2: 16 pairs at a time, one pmaddwd for each of their ends. Tables are loaded once for
-// all heads of a row; what is left over of a head goes through a buffer.
-#include <cstring>
-
+// rotary, AVX2: 16 pairs at a time, one pmaddwd for each of their ends.
 #include "fixed/fixed_avx2.h"
-#include "ops/rotary/rotary.h"
+#include "ops/rotary/rotary_rows.h"
 
 namespace pyqrt {
 namespace {
@@ -12,6 +9,10 @@ constexpr int64_t kLanes = 16;
 
 __m256i load(const int16_t* from) {
   return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+}
+
+void store(int8_t* to, __m128i bytes) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), bytes);
 }
 
 // Eight int16 of `left` and eight of `right` in each half -> int8, left's 16 and then right's.
@@ -43,82 +44,29 @@ __m256i turned(const Turn& turn, __m256i first, __m256i second, int shift) {
   return pack_sat8(sum(turn.first_low, turn.first_high), sum(turn.second_low, turn.second_high));
 }
 
-// `pairs` pairs of every head of row i from column c on, at most 16.
-void turn_columns(const RotaryArgs& args, int64_t i, int64_t c, int64_t pairs) {
-  const int64_t half = args.rotated / 2;
-  const int64_t entry = args.position[i] * half + c;
-  const int16_t* input = args.input + i * args.input_stride + c;
-  int8_t* output = args.output + i * args.output_stride + c;
-  if (pairs == kLanes) {
-    const Turn turn = make_turn(load(args.cosine + entry), load(args.sine + entry));
-    for (int64_t head = 0; head < args.heads; ++head) {
-      const __m256i bytes = turned(turn, load(input), load(input + half), args.shift);
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(output), _mm256_castsi256_si128(bytes));
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(output + half),
-                       _mm256_extracti128_si256(bytes, 1));
-      input += args.head_dim;
-      output += args.head_dim;
-    }
-    return;
-  }
-  const auto count = static_cast<std::size_t>(pairs);
-  int16_t cosine[kLanes] = {};
-  int16_t sine[kLanes] = {};
-  std::memcpy(cosine, args.cosine + entry, count * sizeof(int16_t));
-  std::memcpy(sine, args.sine + entry, count * sizeof(int16_t));
-  const Turn turn = make_turn(load(cosine), load(sine));
-  int16_t first[kLanes] = {};
-  int16_t second[kLanes] = {};
-  int8_t bytes[2 * kLanes];
-  for (int64_t head = 0; head < args.heads; ++head) {
-    std::memcpy(first, input, count * sizeof(int16_t));
-    std::memcpy(second, input + half, count * sizeof(int16_t));
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(bytes),
-                        turned(turn, load(first), load(second), args.shift));
-    std::memcpy(output, bytes, count);
-    std::memcpy(output + half, bytes + kLanes, count);
-    input += args.head_dim;
-    output += args.head_dim;
-  }
-}
-
-// The columns of a head that are not turned: rshr(x 2^14, shift) = mulr(x, 2^(29 - shift)).
-void narrow(const int16_t* input, int8_t* output, int64_t columns, int shift) {
-  const __m256i scale = _mm256_set1_epi16(static_cast<int16_t>(1 << (29 - shift)));
-  const auto narrowed = [&](const int16_t* x) {
-    const __m256i value = avx2::mulr(load(x), scale);
-    return _mm256_castsi256_si128(pack_sat8(value, value));
-  };
-  int64_t c = 0;
-  for (; c + kLanes <= columns; c += kLanes) {
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(output + c), narrowed(input + c));
-  }
-  if (c < columns) {
-    const auto rest = static_cast<std::size_t>(columns - c);
-    int16_t last[kLanes] = {};
-    int8_t bytes[kLanes];
-    std::memcpy(last, input + c, rest * sizeof(int16_t));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(bytes), narrowed(last));
-    std::memcpy(output + c, bytes, rest);
-  }
-}
-
 }  // namespace
 
 void rotary_avx2(const RotaryArgs& args, Range rows) {
-  const int64_t half = args.rotated / 2;
-  const int64_t rest = args.head_dim - args.rotated;
-  for (int64_t i = rows.begin; i < rows.end; ++i) {
-    for (int64_t c = 0; c < half; c += kLanes) {
-      turn_columns(args, i, c, half - c < kLanes ? half - c : kLanes);
-    }
-    if (rest == 0) continue;
-    for (int64_t head = 0; head < args.heads; ++head) {
-      const int64_t first = head * args.head_dim + args.rotated;
-      narrow(args.input + i * args.input_stride + first,
-             args.output + i * args.output_stride + first, rest, args.shift);
-    }
-  }
+  const auto turn_tables = [](const int16_t* cosine, const int16_t* sine) {
+    return make_turn(load(cosine), load(sine));
+  };
+  const auto turn_pairs = [&](const Turn& turn, const int16_t* first, const int16_t* second,
+                              int8_t* output, int8_t* output_second) {
+    const __m256i bytes = turned(turn, load(first), load(second), args.shift);
+    store(output, _mm256_castsi256_si128(bytes));
+    store(output_second, _mm256_extracti128_si256(bytes, 1));
+  };
+  // rshr(x 2^14, shift) = mulr(x, 2^(29 - shift))
+  const __m256i scale = _mm256_set1_epi16(static_cast<int16_t>(1 << (29 - args.shift)));
+  const auto narrow = [&](const int16_t* input, int8_t* output) {
+    const __m256i value = avx2::mulr(load(input), scale);
+    store(output, _mm256_castsi256_si128(pack_sat8(value, value)));
+  };
+  rotary_rows(
+      args, rows, [&](int64_t i) { rotary_turn_row<kLanes>(args, i, turn_tables, turn_pairs); },
+      [&](const int16_t* input, int8_t* output, int64_t columns) {
+        rotary_narrow<kLanes>(input, output, columns, narrow);
+      });
 }
 
 }  // namespace pyqrt

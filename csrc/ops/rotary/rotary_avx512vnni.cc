@@ -1,7 +1,7 @@
 // rotary, AVX-512 VNNI: 32 pairs at a time, one vpdpwssd for each of their ends, which starts from
 // the rounding constant. Tables are loaded once for all heads of a row; tails have a mask.
 #include "fixed/fixed_avx512.h"
-#include "ops/rotary/rotary.h"
+#include "ops/rotary/rotary_rows.h"
 
 namespace pyqrt {
 namespace {
@@ -63,16 +63,14 @@ void narrow(const int16_t* input, int8_t* output, int64_t columns, int shift) {
 }  // namespace
 
 void rotary_avx512vnni(const RotaryArgs& args, Range rows) {
-  const int64_t rest = args.head_dim - args.rotated;
-  for (int64_t i = rows.begin; i < rows.end; ++i) {
-    for (int64_t c = 0; c < args.rotated / 2; c += kLanes) turn_columns(args, i, c);
-    if (rest == 0) continue;
-    for (int64_t head = 0; head < args.heads; ++head) {
-      const int64_t first = head * args.head_dim + args.rotated;
-      narrow(args.input + i * args.input_stride + first,
-             args.output + i * args.output_stride + first, rest, args.shift);
-    }
-  }
+  rotary_rows(
+      args, rows,
+      [&](int64_t i) {
+        for (int64_t c = 0; c < args.rotated / 2; c += kLanes) turn_columns(args, i, c);
+      },
+      [&](const int16_t* input, int8_t* output, int64_t columns) {
+        narrow(input, output, columns, args.shift);
+      });
 }
 
 }  // namespace pyqrt

@@ -1,9 +1,6 @@
-// rotary, NEON: 8 pairs at a time, two widening products for each of their ends. Tables are loaded
-// once for all heads of a row; what is left over of a head goes through a buffer.
-#include <cstring>
-
+// rotary, NEON: 8 pairs at a time, two widening products for each of their ends.
 #include "fixed/fixed_neon.h"
-#include "ops/rotary/rotary.h"
+#include "ops/rotary/rotary_rows.h"
 
 namespace pyqrt {
 namespace {
@@ -26,80 +23,34 @@ int8x16_t turned(int16x8_t cosine, int16x8_t sine, int16x8_t first, int16x8_t se
                          sat16(second_low, second_high, shift));
 }
 
-// `pairs` pairs of every head of row i from column c on, at most 8.
-void turn_columns(const RotaryArgs& args, int64_t i, int64_t c, int64_t pairs) {
-  const int64_t half = args.rotated / 2;
-  const int64_t entry = args.position[i] * half + c;
-  const int16_t* input = args.input + i * args.input_stride + c;
-  int8_t* output = args.output + i * args.output_stride + c;
-  if (pairs == kLanes) {
-    const int16x8_t cosine = vld1q_s16(args.cosine + entry);
-    const int16x8_t sine = vld1q_s16(args.sine + entry);
-    for (int64_t head = 0; head < args.heads; ++head) {
-      const int8x16_t bytes =
-          turned(cosine, sine, vld1q_s16(input), vld1q_s16(input + half), args.shift);
-      vst1_s8(output, vget_low_s8(bytes));
-      vst1_s8(output + half, vget_high_s8(bytes));
-      input += args.head_dim;
-      output += args.head_dim;
-    }
-    return;
-  }
-  const auto count = static_cast<std::size_t>(pairs);
-  int16_t cosine[kLanes] = {};
-  int16_t sine[kLanes] = {};
-  std::memcpy(cosine, args.cosine + entry, count * sizeof(int16_t));
-  std::memcpy(sine, args.sine + entry, count * sizeof(int16_t));
-  int16_t first[kLanes] = {};
-  int16_t second[kLanes] = {};
-  int8_t bytes[2 * kLanes];
-  for (int64_t head = 0; head < args.heads; ++head) {
-    std::memcpy(first, input, count * sizeof(int16_t));
-    std::memcpy(second, input + half, count * sizeof(int16_t));
-    vst1q_s8(bytes, turned(vld1q_s16(cosine), vld1q_s16(sine), vld1q_s16(first), vld1q_s16(second),
-                           args.shift));
-    std::memcpy(output, bytes, count);
-    std::memcpy(output + half, bytes + kLanes, count);
-    input += args.head_dim;
-    output += args.head_dim;
-  }
-}
-
-// The columns of a head that are not turned: rshr(x 2^14, shift) = mulr(x, 2^(29 - shift)).
-void narrow(const int16_t* input, int8_t* output, int64_t columns, int shift) {
-  const int16x8_t scale = vdupq_n_s16(static_cast<int16_t>(1 << (29 - shift)));
-  const auto narrowed = [&](const int16_t* x) {
-    const int16x8_t value = neon::mulr(vld1q_s16(x), scale);
-    return vget_low_s8(neon::pack_sat8(value, value));
-  };
-  int64_t c = 0;
-  for (; c + kLanes <= columns; c += kLanes) vst1_s8(output + c, narrowed(input + c));
-  if (c < columns) {
-    const auto rest = static_cast<std::size_t>(columns - c);
-    int16_t last[kLanes] = {};
-    int8_t bytes[kLanes];
-    std::memcpy(last, input + c, rest * sizeof(int16_t));
-    vst1_s8(bytes, narrowed(last));
-    std::memcpy(output + c, bytes, rest);
-  }
-}
-
 }  // namespace
 
 void rotary_neon(const RotaryArgs& args, Range rows) {
-  const int64_t half = args.rotated / 2;
-  const int64_t rest = args.head_dim - args.rotated;
-  for (int64_t i = rows.begin; i < rows.end; ++i) {
-    for (int64_t c = 0; c < half; c += kLanes) {
-      turn_columns(args, i, c, half - c < kLanes ? half - c : kLanes);
-    }
-    if (rest == 0) continue;
-    for (int64_t head = 0; head < args.heads; ++head) {
-      const int64_t first = head * args.head_dim + args.rotated;
-      narrow(args.input + i * args.input_stride + first,
-             args.output + i * args.output_stride + first, rest, args.shift);
-    }
-  }
+  struct Turn {
+    int16x8_t cosine;
+    int16x8_t sine;
+  };
+  const auto make_turn = [](const int16_t* cosine, const int16_t* sine) {
+    return Turn{vld1q_s16(cosine), vld1q_s16(sine)};
+  };
+  const auto turn_pairs = [&](const Turn& turn, const int16_t* first, const int16_t* second,
+                              int8_t* output, int8_t* output_second) {
+    const int8x16_t bytes =
+        turned(turn.cosine, turn.sine, vld1q_s16(first), vld1q_s16(second), args.shift);
+    vst1_s8(output, vget_low_s8(bytes));
+    vst1_s8(output_second, vget_high_s8(bytes));
+  };
+  // rshr(x 2^14, shift) = mulr(x, 2^(29 - shift))
+  const int16x8_t scale = vdupq_n_s16(static_cast<int16_t>(1 << (29 - args.shift)));
+  const auto narrow = [&](const int16_t* input, int8_t* output) {
+    const int16x8_t value = neon::mulr(vld1q_s16(input), scale);
+    vst1_s8(output, vget_low_s8(neon::pack_sat8(value, value)));
+  };
+  rotary_rows(
+      args, rows, [&](int64_t i) { rotary_turn_row<kLanes>(args, i, make_turn, turn_pairs); },
+      [&](const int16_t* input, int8_t* output, int64_t columns) {
+        rotary_narrow<kLanes>(input, output, columns, narrow);
+      });
 }
 
 }  // namespace pyqrt
