@@ -50,8 +50,12 @@ def save_checkpoint(encoder: Encoder, source: Checkpoint, directory: Path) -> No
     first = described_by.PREFIX if isinstance(described_by.PREFIX, str) else described_by.PREFIX[0]
     body = {sources[n].names[0]: p for n, p in encoder.named_parameters() if not n.startswith("head.")}
     parts: dict[str, dict[int, Tensor]] = defaultdict(dict)
+    dense: dict[str, Tensor] = {}
     for name, parameter in encoder.named_parameters():
         source_of, value = sources[name], parameter.detach()
+        if source.dense and name.startswith("head.transform."):
+            dense[name.replace("head.transform", "linear")] = value.contiguous()
+            continue
         theirs = source_of.names[0]
         if source_of.further:
             width = encoder.config.embedding_size
@@ -72,6 +76,9 @@ def save_checkpoint(encoder: Encoder, source: Checkpoint, directory: Path) -> No
         for name, of in parts.items()
     }
     save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
+    if dense:
+        (directory / source.dense).mkdir(exist_ok=True)
+        save_file(dense, directory / source.dense / "model.safetensors", metadata={"format": "pt"})
 
     if source.tokenizer_json is not None:
         (directory / "tokenizer.json").write_text(source.tokenizer_json, encoding="utf-8")

@@ -78,7 +78,9 @@ def test_other_pooling_is_named(sentences, options, message):
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (modules("Transformer", "Pooling", "Dense"), "modules Transformer, Pooling, Dense; implemented"),
+        (modules("Transformer", "Pooling", "LSTM"), "modules Transformer, Pooling, LSTM; implemented"),
+        (modules("Transformer", "Pooling", "Normalize", "Dense"), "Normalize, Dense; implemented"),
+        (modules("Transformer", "Pooling", "Dense", "Dense"), "Dense, Dense; implemented"),
         (modules("Transformer"), "modules Transformer; implemented"),
         (modules("Pooling", "Transformer", paths=["1_Pooling", ""]), "modules Pooling, Transformer"),
         ([], "modules ; implemented"),

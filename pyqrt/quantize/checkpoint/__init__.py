@@ -12,11 +12,12 @@ import torch
 from pyqrt.errors import ModelError
 from pyqrt.models import family
 from pyqrt.nn import Encoder
+from pyqrt.nn.huggingface import Source
 from pyqrt.quantize.checkpoint.files import Directory
 from pyqrt.quantize.checkpoint.ranges import read_limits
 from pyqrt.quantize.checkpoint.sentence_transformers import read_sentence_transformer
 from pyqrt.quantize.checkpoint.tokenizer import read_tokenizer
-from pyqrt.quantize.checkpoint.weights import load_weights, read_weights
+from pyqrt.quantize.checkpoint.weights import dense_sources, load_weights, read_dense, read_weights
 
 __all__ = ["Checkpoint", "load_checkpoint"]
 
@@ -29,6 +30,7 @@ class Checkpoint:
     and padding, None if the checkpoint has no tokenizer. sha256: hexadecimal digest of every weight file.
     max_length: tokens a sequence may have, the encoder's too. files: those read, relative to `path`.
     limits: largest magnitudes of activations by tap name, if the weights were trained with fixed ranges.
+    dense: folder of the module of sentence-transformers that is the head's transform, or "".
     """
 
     path: Path
@@ -38,6 +40,7 @@ class Checkpoint:
     max_length: int
     files: tuple[str, ...]
     limits: dict[str, float] = field(default_factory=dict)
+    dense: str = ""
 
 
 def load_checkpoint(directory: str | PathLike[str], task: str | None = None) -> tuple[Encoder, Checkpoint]:
@@ -47,8 +50,8 @@ def load_checkpoint(directory: str | PathLike[str], task: str | None = None) -> 
     model.onnx) and, for text, tokenizer.json or vocab.txt; with modules.json a sentence-transformers
     model.
     task: "embedding", "sequence_classification", "token_classification" or "question_answering"; None
-    takes it from the files. Embeddings are pooled and normalised as modules.json says; without one they
-    are the mean of all tokens, normalised to length 1.
+    takes it from the files. Embeddings are pooled, projected and normalised as modules.json says; without
+    one they are the mean of all tokens, normalised to length 1.
 
     max_length is the smallest of the position table, and max_seq_length of sentence-transformers or else
     the tokenizer's model_max_length.
@@ -76,15 +79,19 @@ def load_checkpoint(directory: str | PathLike[str], task: str | None = None) -> 
                 raise ModelError(f"max_seq_length or model_max_length is {stated!r}; expected a number")
             config = replace(config, max_length=int(min(config.max_length, stated)))
         if sentences:
-            head = replace(config.head, pooling=sentences.pooling, normalize=sentences.normalize)
-            config = replace(config, head=head)
+            config = replace(config, head=sentences.head(config.head, config.hidden_size))
     except ModelError as error:
         raise ModelError(f"{transformer.path}/config.json: {error}") from None
 
     with torch.device("meta"):
         encoder = Encoder(config)
     tensors, sha256 = read_weights(transformer, encoder, described_by)
-    load_weights(encoder, tensors, described_by, transformer.path)
+    also: dict[str, Source] = {}
+    if sentences and sentences.dense:
+        module = read_dense(sentences.dense)
+        tensors, sha256 = tensors | module[0], sha256 | module[1]
+        also = dense_sources(sentences.dense)
+    load_weights(encoder, tensors, described_by, transformer.path, also)
     try:
         limits = read_limits(tensors, described_by, hf, config)
     except ModelError as error:
@@ -102,5 +109,6 @@ def load_checkpoint(directory: str | PathLike[str], task: str | None = None) -> 
         max_length=config.max_length,
         files=root.files_read(),
         limits=limits,
+        dense=sentences.dense.name if sentences and sentences.dense else "",
     )
     return encoder.eval(), checkpoint

@@ -1,12 +1,14 @@
-"""What a sentence-transformers directory adds to a Hugging Face one: pooling, normalisation, length."""
+"""What a sentence-transformers directory adds to a Hugging Face one: pooling, a linear layer, length."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from pyqrt.errors import ModelError
 from pyqrt.nn import Pooling
+from pyqrt.nn.config import Head
 from pyqrt.quantize.checkpoint.files import Directory
 
 _POOLING_OF_MODE: dict[str, Pooling] = {
@@ -18,20 +20,61 @@ _POOLING_OF_MODE: dict[str, Pooling] = {
     "max": "max",
     "max_tokens": "max",
 }
+# Classes of torch.nn that a Dense module may name, as pyqrt.nn.activations calls them.
+_ACTIVATION_OF_CLASS = {
+    "GELU": "gelu",
+    "Identity": "linear",
+    "ReLU": "relu",
+    "SiLU": "silu",
+    "Sigmoid": "sigmoid",
+    "Tanh": "tanh",
+}
+
+
+@dataclass(frozen=True)
+class Dense:
+    """A linear layer over the pooled row and an activation. name: of its folder in the model's."""
+
+    folder: Directory
+    name: str
+    inputs: int
+    outputs: int
+    bias: bool
+    activation: str
 
 
 @dataclass(frozen=True)
 class SentenceTransformer:
     """transformer: where config.json and weights are. max_length: tokens, None if not stated.
 
-    lowercase: text is lowercased before it is tokenized.
+    dense: None if there is no such module. lowercase: text is lowercased before it is tokenized.
     """
 
     transformer: Directory
     pooling: Pooling
+    dense: Dense | None
     normalize: bool
     max_length: int | None
     lowercase: bool
+
+    def head(self, head: Head, hidden_size: int) -> Head:
+        """An encoder's head for embeddings, as the modules say. Raises ModelError where they do not fit."""
+        head = replace(head, pooling=self.pooling, normalize=self.normalize)
+        if self.dense is None:
+            return head
+        if head.transform_activation is not None:
+            raise ModelError(
+                "a Dense module above an encoder that projects its embeddings is not implemented"
+            )
+        if self.dense.inputs != hidden_size:
+            where = self.dense.folder.path / "config.json"
+            raise ModelError(f"{where}: in_features is {self.dense.inputs}; embeddings have {hidden_size}")
+        return replace(
+            head,
+            transform_activation=self.dense.activation,
+            transform_size=self.dense.outputs,
+            transform_bias=self.dense.bias,
+        )
 
 
 def read_sentence_transformer(directory: Directory) -> SentenceTransformer | None:
@@ -50,9 +93,11 @@ def read_sentence_transformer(directory: Directory) -> SentenceTransformer | Non
         paths = [str(module["path"]) for module in ordered]
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{where}: expected a list of modules with idx, type and path ({error})") from None
-    if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
+    dense = paths[2] if kinds[2:3] == ["Dense"] else None
+    if kinds[:2] != ["Transformer", "Pooling"] or kinds[3 if dense else 2 :] not in ([], ["Normalize"]):
         raise ModelError(
-            f"{where}: modules {', '.join(kinds)}; implemented: Transformer, Pooling, optionally Normalize"
+            f"{where}: modules {', '.join(kinds)}; implemented: Transformer, Pooling, optionally one Dense, "
+            "optionally Normalize"
         )
 
     shared = directory.optional_object("config_sentence_transformers.json")
@@ -67,6 +112,7 @@ def read_sentence_transformer(directory: Directory) -> SentenceTransformer | Non
     return SentenceTransformer(
         transformer=transformer,
         pooling=_pooling(directory.child(paths[1])),
+        dense=_dense(directory.child(dense), dense) if dense else None,
         normalize="Normalize" in kinds,
         max_length=own.get("max_seq_length"),
         lowercase=bool(own.get("do_lower_case")),
@@ -96,3 +142,27 @@ def _pooling(folder: Directory) -> Pooling:
             "implemented is mean, cls, lasttoken or max"
         )
     return _POOLING_OF_MODE[modes[0]]
+
+
+def _dense(folder: Directory, name: str) -> Dense:
+    where, options = folder.path / "config.json", folder.object("config.json")
+    # as sentence-transformers has it where nothing is stated
+    function = options.get("activation_function", "torch.nn.modules.activation.Tanh")
+    activation = _ACTIVATION_OF_CLASS.get(str(function).rsplit(".", 1)[-1])
+    if activation is None or not str(function).startswith("torch.nn."):
+        known = ", ".join(_ACTIVATION_OF_CLASS)
+        raise ModelError(f"{where}: activation_function is {function!r}; implemented of torch.nn: {known}")
+    read = options.get("module_input_name", "sentence_embedding")
+    if read != "sentence_embedding" or options.get("module_output_name", read) != read:
+        raise ModelError(f"{where}: reads or writes something else than sentence_embedding; not implemented")
+    if options.get("use_residual"):
+        raise ModelError(f"{where}: use_residual is {options['use_residual']!r}, which is not implemented")
+    inputs, outputs = (_size(where, options, name) for name in ("in_features", "out_features"))
+    return Dense(folder, name, inputs, outputs, bool(options.get("bias", True)), activation)
+
+
+def _size(where: Path, options: dict[str, Any], name: str) -> int:
+    size = options.get(name)
+    if not isinstance(size, int) or size < 1:
+        raise ModelError(f"{where}: {name} is {size!r}; expected a positive integer")
+    return size

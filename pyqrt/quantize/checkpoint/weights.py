@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import pickle
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -18,7 +18,9 @@ from torch import Tensor
 from pyqrt.errors import ModelError
 from pyqrt.models import Family
 from pyqrt.nn import Encoder
+from pyqrt.nn.huggingface import Source
 from pyqrt.quantize.checkpoint.files import Directory
+from pyqrt.quantize.checkpoint.sentence_transformers import Dense
 
 # whose values float32 holds exactly
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -62,6 +64,22 @@ def read_weights(
         f"{directory.path}: no weights; expected {' or '.join(_WEIGHT_FILES)} (or their .index.json), or "
         f"{_ONNX_FILES[0]}. Save the checkpoint with transformers' save_pretrained"
     )
+
+
+def dense_sources(dense: Dense) -> dict[str, Source]:
+    """Parameters of the encoder that a sentence-transformers module holds, and its names for them."""
+    parts = ("weight", "bias") if dense.bias else ("weight",)
+    return {f"head.transform.{part}": Source((f"{dense.name}.linear.{part}",)) for part in parts}
+
+
+def read_dense(dense: Dense) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """As `read_weights`, of a sentence-transformers module; names begin with its folder's."""
+    for name in _WEIGHT_FILES:
+        if dense.folder.has(name):
+            path = dense.folder.open(name)
+            tensors = {f"{dense.name}.{key}": tensor for key, tensor in _read_shard(path).items()}
+            return tensors, {f"{dense.name}/{name}": _sha256(path)}
+    raise ModelError(f"{dense.folder.path}: no weights; expected {' or '.join(_WEIGHT_FILES)}")
 
 
 def _weight_map(directory: Directory, name: str) -> dict[str, str]:
@@ -120,14 +138,21 @@ def canonical_name(name: str, prefix: str | tuple[str, ...]) -> str:
     return re.sub(r"(?<=LayerNorm\.)(gamma|beta)$", lambda match: _TENSORFLOW_NAMES[match[1]], name)
 
 
-def load_weights(encoder: Encoder, tensors: dict[str, Tensor], family: Family, source: Path) -> None:
+def load_weights(
+    encoder: Encoder,
+    tensors: dict[str, Tensor],
+    family: Family,
+    source: Path,
+    also: Mapping[str, Source] | None = None,
+) -> None:
     """Put a checkpoint's tensors into `encoder`, as float32 copies.
 
     The encoder's own parameters are replaced, so it may be on the meta device. source: the checkpoint,
-    for messages. Raises ModelError naming every tensor that is missing, left over, of the wrong
-    shape or type, ambiguous, or holds an infinity or NaN.
+    for messages. also: where parameters are that the family knows nothing of. Raises ModelError naming
+    every tensor that is missing, left over, of the wrong shape or type, ambiguous, or holds an infinity or
+    NaN.
     """
-    sources = family.parameters(encoder.config)
+    sources = {**family.parameters(encoder.config), **(also or {})}
     by_name: dict[str, str] = {}
     problems = []
     for name in tensors:
