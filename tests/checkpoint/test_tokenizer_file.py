@@ -1,12 +1,17 @@
 """The tokenizer taken from a checkpoint tokenizes as transformers does, and never truncates or pads."""
 
+import io
 import json
+import sys
 
 import pytest
+import sentencepiece
 import transformers
 from tokenizers import Tokenizer
+from tokenizers.implementations import ByteLevelBPETokenizer
 
 from pyqrt.errors import ModelError
+from pyqrt.models import roberta, xlm_roberta
 from pyqrt.quantize.checkpoint import load_checkpoint
 
 TEXTS = [
@@ -114,8 +119,63 @@ def test_no_tokenizer(saved):
 
 def test_a_vocabulary_that_is_not_enough(saved):
     saved.json("tokenizer_config.json", {"tokenizer_class": "BertJapaneseTokenizer"})
-    with pytest.warns(UserWarning, match=r"vocab\.txt alone does not define a BertJapaneseTokenizer"):
+    with pytest.warns(UserWarning, match=r"vocab\.txt: it alone does not define a BertJapaneseTokenizer"):
         assert load_checkpoint(saved.path)[1].tokenizer_json is None
+
+
+@pytest.fixture
+def byte_pairs(saved):
+    """The checkpoint as a RoBERTa's, with the files that transformers wrote before tokenizer.json."""
+    (saved.path / "vocab.txt").unlink()
+    trained = ByteLevelBPETokenizer()
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    trained.train_from_iterator(TEXTS * 4, vocab_size=300, special_tokens=special, show_progress=False)
+    trained.save_model(str(saved.path))
+    hf = roberta.tiny()[0] | {"vocab_size": 300}
+    transformers.RobertaModel(transformers.RobertaConfig(**hf)).save_pretrained(saved.path)
+    return saved
+
+
+def test_byte_pairs(byte_pairs):
+    checkpoint = load_checkpoint(byte_pairs.path)[1]
+    assert {"vocab.json", "merges.txt"} <= set(checkpoint.files)
+    tokenizer = Tokenizer.from_str(checkpoint.tokenizer_json)
+    reference = transformers.RobertaTokenizer.from_pretrained(byte_pairs.path)
+    for text in [*((text,) for text in TEXTS), *PAIRS]:
+        assert tokenizer.encode(*text).ids == reference(*text)["input_ids"], text
+    assert tokenizer.encode("the cat").ids[0] == 0
+
+
+def test_without_transformers_byte_pairs_are_not_read(byte_pairs, monkeypatch):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.warns(
+        UserWarning, match=r"merges\.txt, vocab\.json: reading them needs transformers and sent"
+    ):
+        assert load_checkpoint(byte_pairs.path)[1].tokenizer_json is None
+
+
+def test_merges_that_do_not_fit_are_not_read(byte_pairs):
+    (byte_pairs.path / "merges.txt").write_text("#version: 0.2\nq\n")
+    with pytest.warns(UserWarning, match=r"vocab\.json: transformers makes no tokenizer\.json of them"):
+        assert load_checkpoint(byte_pairs.path)[1].tokenizer_json is None
+
+
+def test_sentence_pieces(saved):
+    (saved.path / "vocab.txt").unlink()
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(TEXTS * 4), model_writer=model, vocab_size=36, minloglevel=2
+    )
+    (saved.path / "sentencepiece.bpe.model").write_bytes(model.getvalue())
+    hf = xlm_roberta.tiny()[0] | {"vocab_size": 50}
+    transformers.XLMRobertaModel(transformers.XLMRobertaConfig(**hf)).save_pretrained(saved.path)
+    checkpoint = load_checkpoint(saved.path)[1]
+    assert "sentencepiece.bpe.model" in checkpoint.files
+    pieces = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+    tokenizer = Tokenizer.from_str(checkpoint.tokenizer_json)
+    for text in ("The cats sat on the MAT.", "the cat"):
+        # XLM-R counts from 1 what SentencePiece counts from 0, between its own special tokens
+        assert tokenizer.encode(text).ids == [0, *(piece + 1 for piece in pieces.encode(text)), 2], text
 
 
 def test_added_tokens(saved):

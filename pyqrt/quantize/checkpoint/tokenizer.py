@@ -18,6 +18,8 @@ _NORMALIZER_OPTIONS = {
     "strip_accents": "strip_accents",
     "tokenize_chinese_chars": "handle_chinese_chars",
 }
+# Vocabularies of other kinds. Not a vocab.txt: transformers may take it for something else, or for nothing.
+_VOCABULARIES = ("vocab.json", "merges.txt", "bpe.codes", "*.model")
 _SPECIAL_TOKENS = ("unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
 
@@ -28,8 +30,8 @@ def read_tokenizer(
 
     tokenizer.json is taken as it is, except that case, accent and Chinese character options stated in
     tokenizer_config.json win, as they do in transformers. Without it a WordPiece tokenizer is made from
-    vocab.txt. None if there is neither, or (with a warning) if the tokenizer's class is none that a
-    vocab.txt is enough for.
+    vocab.txt; other vocabularies (byte-pair merges, SentencePiece) are read by transformers. None if there
+    is no vocabulary, or (with a warning) none that transformers, if installed, makes a tokenizer.json of.
 
     wordpiece_classes: values of `tokenizer_class` that mean BERT's WordPiece.
     lowercase_first: lowercase all text before anything else.
@@ -40,17 +42,13 @@ def read_tokenizer(
     is_wordpiece = bool(wordpiece_classes) and stated_class in (None, *wordpiece_classes)
     if directory.has("tokenizer.json"):
         tokenizer = directory.object("tokenizer.json")
-    elif directory.has("vocab.txt"):
-        if not is_wordpiece:
-            warnings.warn(
-                f"{directory.path}: vocab.txt alone does not define a {stated_class or 'tokenizer'}; "
-                "the model takes token ids only. Add a tokenizer.json for text",
-                stacklevel=2,
-            )
-            return None
+    elif is_wordpiece and directory.has("vocab.txt"):
         tokenizer = _from_vocabulary(directory, options)
     else:
-        return None
+        converted = _by_transformers(directory, stated_class)
+        if converted is None:
+            return None
+        tokenizer = converted
 
     tokenizer |= {"truncation": None, "padding": None}
     normalizer = tokenizer.get("normalizer")
@@ -68,6 +66,43 @@ def read_tokenizer(
         parsed.normalizer = normalizers.Sequence(steps)
         return parsed.to_str()
     return text
+
+
+def _by_transformers(directory: Directory, stated_class: Any) -> dict[str, Any] | None:
+    """What transformers makes of another vocabulary; None if there is none or, with a warning, nothing."""
+    names = {path.name for pattern in _VOCABULARIES for path in directory.path.glob(pattern)}
+    if names:
+        try:
+            return _converted(directory, names)
+        except ImportError:
+            reason = (
+                "reading them needs transformers and sentencepiece (pip install transformers sentencepiece)"
+            )
+        except Exception as error:  # of many kinds: files that do not fit, tokenizers written in Python
+            reason = f"transformers makes no tokenizer.json of them ({' '.join(str(error).split())[:300]})"
+    elif directory.has("vocab.txt"):
+        names, reason = {"vocab.txt"}, f"it alone does not define a {stated_class or 'tokenizer'}"
+    else:
+        return None
+    warnings.warn(
+        f"{directory.path}: of a tokenizer there is {', '.join(sorted(names))}: {reason}. "
+        "The model takes token ids only; add a tokenizer.json for text",
+        stacklevel=3,
+    )
+    return None
+
+
+def _converted(directory: Directory, names: set[str]) -> dict[str, Any]:
+    import transformers  # not needed for the checkpoints that most people have
+
+    made = transformers.AutoTokenizer.from_pretrained(directory.path, local_files_only=True)
+    converted: dict[str, Any] = json.loads(made.backend_tokenizer.to_str())
+    known = made.get_vocab()
+    if "vocab.json" in names and (lost := directory.object("vocab.json").keys() - known.keys()):
+        raise ValueError(f"it lacks {len(lost)} tokens of vocab.json")
+    for name in names:
+        directory.open(name)
+    return converted
 
 
 def _from_vocabulary(directory: Directory, options: dict[str, Any]) -> dict[str, Any]:
