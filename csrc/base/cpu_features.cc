@@ -14,12 +14,40 @@ namespace pyqrt {
 namespace {
 
 #if defined(PYQRT_X86)
-// AVX-VNNI: CPUID leaf 7, subleaf 1, EAX bit 4 (Intel SDM, volume 2, CPUID). Compilers older than
-// GCC 13 have no name for it in __builtin_cpu_supports. It uses the registers of AVX2, no others.
-bool has_avx_vnni() {
+// What the CPU has (Intel SDM, volume 2, CPUID) and whose registers the operating system saves
+// (volume 1, 13.3, XCR0). Asked here and not by __builtin_cpu_supports, which needs a part of the
+// compiler's runtime library that not every toolchain links.
+struct X86Features {
+  bool avx2 = false;
+  bool avx_vnni = false;
+  bool avx512_vnni = false;  // with F, BW, DQ and VL
+};
+
+bool has_all(unsigned word, unsigned bits) {
+  return (word & bits) == bits;
+}
+
+X86Features read_x86_features() {
   unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
-  if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) || eax < 1) return false;  // eax: subleaves
-  return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax >> 4 & 1) != 0;
+  if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx) || !has_all(ecx, bit_OSXSAVE)) return {};
+  unsigned saved = 0, saved_high = 0;
+  asm("xgetbv" : "=a"(saved), "=d"(saved_high) : "c"(0));
+  constexpr unsigned kYmm = 0x06, kZmm = 0xe6;  // XMM and YMM; also masks and all of ZMM
+  if (!has_all(saved, kYmm) || !__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx)) return {};
+  const unsigned subleaves = eax;
+  X86Features found;
+  found.avx2 = has_all(ebx, bit_AVX2);
+  found.avx512_vnni = has_all(saved, kZmm) && has_all(ecx, bit_AVX512VNNI) &&
+                      has_all(ebx, bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL);
+  if (found.avx2 && subleaves >= 1 && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx)) {
+    found.avx_vnni = has_all(eax, bit_AVXVNNI);
+  }
+  return found;
+}
+
+const X86Features& x86_features() {
+  static const X86Features features = read_x86_features();  // virtual machines are slow to answer
+  return features;
 }
 #endif
 
@@ -50,21 +78,18 @@ ArmFeatures arm_features() {
 }
 #endif
 
-// What the CPU has and the operating system saves: __builtin_cpu_supports reads CPUID and XCR0.
 bool runs_here(Isa isa) {
   switch (isa) {
     case Isa::kReference:
       return true;
 #if defined(PYQRT_X86)
     case Isa::kAvx2:
-      return __builtin_cpu_supports("avx2");
+      return x86_features().avx2;
     case Isa::kAvxVnni:
-      return __builtin_cpu_supports("avx2") && has_avx_vnni();
+      return x86_features().avx_vnni;
     case Isa::kAvx512Vnni256:
     case Isa::kAvx512Vnni:
-      return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-             __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-             __builtin_cpu_supports("avx512vnni");
+      return x86_features().avx512_vnni;
 #elif defined(PYQRT_AARCH64)
     case Isa::kNeon:  // every AArch64 CPU
       return true;

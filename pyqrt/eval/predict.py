@@ -9,7 +9,7 @@ from typing import Any
 
 from pyqrt.errors import ModelError
 from pyqrt.runtime import Model, Task
-from pyqrt.runtime.tasks import Result
+from pyqrt.runtime.results import Result
 from pyqrt.runtime.texts import decode_outputs, encode_texts
 from pyqrt.runtime.tokenization import Encoded, Ids, Tokenizer
 

@@ -26,7 +26,7 @@ from pyqrt.errors import ModelError
 from pyqrt.grids import MAX_S8, MAX_S16, Grid, Scales
 from pyqrt.lower import Lowered, Tapped, lower_with_taps
 from pyqrt.nn import Disentangled, Encoder, EncoderConfig
-from pyqrt.runtime.tasks import Integers
+from pyqrt.runtime.results import Integers
 from pyqrt.runtime.trace import trace
 
 

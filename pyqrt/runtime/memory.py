@@ -7,7 +7,6 @@ whose mapping would leave nothing to read it with.
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 from pyqrt.errors import ModelError
 
@@ -22,7 +21,9 @@ def address_space_left() -> int | None:
     if limit == resource.RLIM_INFINITY:
         return None
     try:
-        pages = int(Path("/proc/self/statm").read_bytes().split()[0])
+        # pathlib would take longer to import than all else here
+        with open("/proc/self/statm", "rb") as file:  # noqa: PTH123
+            pages = int(file.read().split()[0])
     except OSError:
         return None
     return max(0, limit - pages * resource.getpagesize())

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,10 +19,12 @@ from pyqrt.errors import ModelError
 from pyqrt.program import Limits, Program
 from pyqrt.runtime import format as model_format
 from pyqrt.runtime.devices import Parallel, find_device
-from pyqrt.runtime.tasks import Integers, Result, Task
-from pyqrt.runtime.texts import DEFAULT_STRIDE, decode_outputs, encode_texts
+from pyqrt.runtime.tasks import DEFAULT_STRIDE, Task
 from pyqrt.runtime.tokenization import Tokenizer
 from pyqrt.runtime.verification import Verification
+
+if TYPE_CHECKING:
+    from pyqrt.runtime.results import Integers, Result
 
 MAX_BATCH_TOKENS = (1 << 31) - 1  # offsets are int32
 
@@ -125,6 +127,8 @@ class Model:
         Results do not depend on what else is in the batch. Raises ModelError for a text that is too
         long, a missing or needless pair, a model file without tokenizer.
         """
+        from pyqrt.runtime.texts import decode_outputs, encode_texts  # token ids run without it
+
         texts = [texts] if isinstance(texts, str) else list(texts)
         pairs = [pairs] if isinstance(pairs, str) else pairs if pairs is None else list(pairs)
         tokenizer = self.tokenizer

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from pyqrt.errors import ModelError
-from pyqrt.runtime.tasks import Integers, Result, Task, best_answer, choose, interpret
+from pyqrt.runtime.results import Integers, Result, best_answer, choose, interpret
+from pyqrt.runtime.tasks import DEFAULT_STRIDE, Task
 from pyqrt.runtime.tokenization import Encoded, Tokenizer
-
-DEFAULT_STRIDE = 128  # tokens that neighbouring windows of a long context share
 
 
 def encode_texts(

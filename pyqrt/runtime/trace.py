@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from pyqrt.program import Output, Program
 from pyqrt.runtime.devices import find_device
-from pyqrt.runtime.tasks import Integers
+from pyqrt.runtime.results import Integers
 
 Int32 = npt.NDArray[np.int32]
 

@@ -12,7 +12,7 @@ import small_model
 
 from pyqrt.errors import ModelError
 from pyqrt.runtime import Answer, Classification, Entity, Task, Word, entities, load
-from pyqrt.runtime.tasks import (
+from pyqrt.runtime.results import (
     MAX_ANSWER_TOKENS,
     Choice,
     best_answer,
