@@ -19,6 +19,7 @@ from pyqrt.cli.errors import clear_errors
 from pyqrt.cli.eval import evaluate
 from pyqrt.cli.export_onnx import export_onnx
 from pyqrt.cli.inspect import inspect
+from pyqrt.cli.openmp import sleeping_threads
 from pyqrt.cli.quantize import quantize
 from pyqrt.cli.run import run
 from pyqrt.cli.sensitivity import sensitivity
@@ -33,11 +34,11 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for command in (
-    *(quantize, sensitivity, qat, distill, run, inspect, bench, tradeoff, export_onnx, doctor, demo),
-):
+for command in (quantize, sensitivity, qat, distill, demo):
+    app.command()(clear_errors(sleeping_threads(command)))
+for command in (run, inspect, bench, tradeoff, export_onnx, doctor):
     app.command()(clear_errors(command))
-app.command("eval")(clear_errors(evaluate))
+app.command("eval")(clear_errors(sleeping_threads(evaluate)))
 
 
 def _print_version(wanted: bool) -> None:
