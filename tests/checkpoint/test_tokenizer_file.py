@@ -160,6 +160,19 @@ def test_merges_that_do_not_fit_are_not_read(byte_pairs):
         assert load_checkpoint(byte_pairs.path)[1].tokenizer_json is None
 
 
+def test_code_that_comes_with_a_tokenizer_is_not_run(byte_pairs):
+    """tokenizer_config.json may name a class in a file of the checkpoint."""
+    byte_pairs.json(
+        "tokenizer_config.json",
+        {"tokenizer_class": "MineTokenizer", "auto_map": {"AutoTokenizer": ["mine.MineTokenizer", None]}},
+    )
+    ran = byte_pairs.path / "ran"
+    (byte_pairs.path / "mine.py").write_text(f"open({str(ran)!r}, 'w')\n")
+    with pytest.warns(UserWarning, match="The model takes token ids only"):
+        assert load_checkpoint(byte_pairs.path)[1].tokenizer_json is None
+    assert not ran.exists()
+
+
 def test_sentence_pieces(saved):
     (saved.path / "vocab.txt").unlink()
     model = io.BytesIO()

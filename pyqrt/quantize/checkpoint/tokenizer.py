@@ -95,7 +95,9 @@ def _by_transformers(directory: Directory, stated_class: Any) -> dict[str, Any] 
 def _converted(directory: Directory, names: set[str]) -> dict[str, Any]:
     import transformers  # not needed for the checkpoints that most people have
 
-    made = transformers.AutoTokenizer.from_pretrained(directory.path, local_files_only=True)
+    made = transformers.AutoTokenizer.from_pretrained(
+        directory.path, local_files_only=True, trust_remote_code=False
+    )
     converted: dict[str, Any] = json.loads(made.backend_tokenizer.to_str())
     known = made.get_vocab()
     if "vocab.json" in names and (lost := directory.object("vocab.json").keys() - known.keys()):
