@@ -34,8 +34,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for command in (quantize, sensitivity, qat, distill, demo):
-    app.command()(clear_errors(sleeping_threads(command)))
+for trainer in (quantize, sensitivity, qat, distill, demo):
+    app.command()(clear_errors(sleeping_threads(trainer)))
 for command in (run, inspect, bench, tradeoff, export_onnx, doctor):
     app.command()(clear_errors(command))
 app.command("eval")(clear_errors(sleeping_threads(evaluate)))
