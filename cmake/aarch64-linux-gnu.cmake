@@ -4,9 +4,7 @@
 # do not, such as Python's headers. With qemu-user, programs of the build run here.
 set(CMAKE_SYSTEM_NAME Linux)
 set(CMAKE_SYSTEM_PROCESSOR aarch64)
-if(NOT CMAKE_CXX_COMPILER) # or another one for the same target
-  set(CMAKE_CXX_COMPILER aarch64-linux-gnu-g++)
-endif()
+set(CMAKE_CXX_COMPILER aarch64-linux-gnu-g++)
 set(CMAKE_CROSSCOMPILING_EMULATOR qemu-aarch64 -L /usr/aarch64-linux-gnu)
 set(CMAKE_FIND_ROOT_PATH /usr/aarch64-linux-gnu)
 set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)

@@ -69,7 +69,7 @@ build_wheel() {
   interpreter=$root/cross-python
   printf '#!/bin/sh\nexec "%s/tools/aarch64.sh" python "%s" "$@"\n' "$here" "$root" >"$interpreter"
   chmod +x "$interpreter"
-  CMAKE_ARGS="${CMAKE_ARGS:-} -DCMAKE_TOOLCHAIN_FILE=$here/cmake/aarch64-linux-gnu.cmake -DPYQRT_SYSROOT=$root -DPYQRT_CUDA=OFF \
+  CMAKE_ARGS="-DCMAKE_TOOLCHAIN_FILE=$here/cmake/aarch64-linux-gnu.cmake -DPYQRT_SYSROOT=$root -DPYQRT_CUDA=OFF \
 -DPython_EXECUTABLE=$interpreter" _PYTHON_HOST_PLATFORM=linux-aarch64 \
     SETUPTOOLS_EXT_SUFFIX=$("$interpreter" -c 'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))') \
     "${PYTHON:-python3}" -m pip wheel --no-build-isolation --no-deps \
