@@ -22,6 +22,7 @@ MODEL_TYPE = "big_bird"
 PREFIX = "bert."
 UNUSED = (*bert.UNUSED, "embeddings.token_type_ids", "qa_classifier.")
 TOKENIZER_CLASSES = ()
+TOKEN_TYPES = False
 
 _CLASS_PREFIX = "BigBird"
 _DEFAULTS: dict[str, Any] = {

@@ -20,6 +20,8 @@ MAX_S8 = 127  # the most negative values of a type are never used
 MAX_S16 = 32767
 MAX_S32 = 2**31 - 1
 
+POOL_KINDS = ["mean", "first", "last", "max", "token"]
+
 
 def choice(name: str, value: str, known: Sequence[str]) -> str:
     if value not in known:
@@ -142,6 +144,18 @@ def sequence_offsets(offsets: Array, tokens: int, longest: int) -> NDArray[Any]:
     lengths = np.diff(result.astype(np.int64))
     check_range("length of sequence ", lengths, 0, longest, "offsets ascend; split longer sequences")
     return result
+
+
+def token_ids(ids: Array | None, kind: str, tokens: int) -> NDArray[Any] | None:
+    """What pooling of this kind reads of `ids`, int32 [tokens]: nothing, unless it goes by ids.
+
+    Raises TypeError for another dtype, ModelError for another shape, or if they are missing.
+    """
+    if kind != "token":
+        return None
+    if ids is None:
+        raise ModelError("ids is None; kind 'token' looks for a token by its id")
+    return vector("ids", ids, np.int32, tokens)
 
 
 def check_budget(what: str, worst: NDArray[np.int64], shift: NDArray[np.int32]) -> None:

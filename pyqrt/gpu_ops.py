@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyqrt._arguments import (
+    POOL_KINDS,
     check_budget,
     check_range,
     choice,
@@ -26,6 +27,7 @@ from pyqrt._arguments import (
     per_channel,
     relative_tables,
     sequence_offsets,
+    token_ids,
     vector,
 )
 from pyqrt.arithmetic import POLYNOMIALS, Polynomial
@@ -272,15 +274,26 @@ def embedding(
     return output
 
 
-def pool(input: Tensor, offsets: Tensor, *, kind: str = "mean", variant: str | None = None) -> Tensor:
+def pool(
+    input: Tensor,
+    offsets: Tensor,
+    *,
+    kind: str = "mean",
+    ids: Tensor | None = None,
+    token: int = 0,
+    variant: str | None = None,
+) -> Tensor:
     """As `pyqrt.ops.pool`."""
     kernels = _kernels(variant)
     torch = sys.modules["torch"]
     rows = _within("input", _matrix("input", input, input, torch.int16), _S16)
     ends = sequence_offsets(_host(offsets), rows.shape[0], _LONGEST)
     output = input.new_empty((len(ends) - 1, rows.shape[1]))
-    chosen = kernels.PoolKind[choice("kind", kind, ["mean", "first", "last", "max"])]
-    kernels.pool(chosen, rows, _device(ends, input), output, _stream(input))
+    chosen = kernels.PoolKind[choice("kind", kind, POOL_KINDS)]
+    numbers = token_ids(None if ids is None else _host(ids), kind, rows.shape[0])
+    there = None if numbers is None else _device(numbers, input)
+    integer("token", token, 0, _S32)
+    kernels.pool(chosen, rows, _device(ends, input), there, token, output, _stream(input))
     return output
 
 

@@ -28,6 +28,7 @@ from pyqrt._arguments import (
     MAX_S8,
     MAX_S16,
     MAX_S32,
+    POOL_KINDS,
     Array,
     check_budget,
     check_range,
@@ -39,6 +40,7 @@ from pyqrt._arguments import (
     per_channel,
     relative_tables,
     sequence_offsets,
+    token_ids,
     vector,
     view,
 )
@@ -56,6 +58,7 @@ __all__ = [
     "layernorm",
     "linear",
     "lookup",
+    "match",
     "neighbours",
     "normalize",
     "pack_weight",
@@ -98,7 +101,7 @@ def variants(op: str) -> list[str]:
     """Names of the variants of `op` that this CPU runs, best first; "reference" is always last.
 
     `op` is one of linear, attention, softmax, gelu, layernorm, embedding, pool, normalize,
-        lookup, rotary, multiply, neighbours.
+        lookup, rotary, multiply, neighbours, match.
     """
     kernels = _ops.kernels()
     supported = {isa["name"] for isa in _runtime.isas() if isa["supported"]}
@@ -427,19 +430,27 @@ def embedding(
 
 
 @_also_on_gpus
-def pool(input: Array, offsets: Array, *, kind: str = "mean", variant: str | None = None) -> Array:
+def pool(
+    input: Array,
+    offsets: Array,
+    *,
+    kind: str = "mean",
+    ids: Array | None = None,
+    token: int = 0,
+    variant: str | None = None,
+) -> Array:
     """One row per sequence at the same scale, int16 [sequences, width] (csrc/ops/pool/pool.h).
 
     input: int16 [tokens, width] in [-32767, 32767]. offsets: int32 [sequences + 1]. kind: "mean" of
-    the tokens, rounded, the "first" or "last" token, or the "max" of every column. An empty sequence gives
-    zeros.
+    the tokens, rounded, the "first" or "last" token, the "max" of every column, or the first "token" whose
+    id, of `ids` int32 [tokens], is `token`, the first of all if none is. An empty sequence gives zeros.
     """
     rows = check_range("input", matrix("input", input, np.int16), -MAX_S16, MAX_S16)
     ends = sequence_offsets(offsets, rows.shape[0], _MAX_LENGTH)
     output = np.empty((ends.shape[0] - 1, rows.shape[1]), np.int16)
-    _ops.pool(
-        rows, ends, _ops.PoolKind[choice("kind", kind, ["mean", "first", "max", "last"])], output, variant
-    )
+    chosen = _ops.PoolKind[choice("kind", kind, POOL_KINDS)]
+    numbers = token_ids(ids, kind, rows.shape[0])
+    _ops.pool(rows, ends, chosen, numbers, integer("token", token, 0, MAX_S32), output, variant)
     return like(input, output)
 
 
@@ -456,6 +467,28 @@ def neighbours(input: Array, offsets: Array, *, reach: int = 1, variant: str | N
     output = np.zeros((rows.shape[0], blocks * rows.shape[1]), np.int16)
     _ops.neighbours(rows, ends, reach, output, variant)
     return like(input, output)
+
+
+def match(tokens: Array, rows: Array, offsets: Array, *, shift: int, variant: str | None = None) -> Array:
+    """The product of every token's row with its sequence's, int32 [tokens] (csrc/ops/match/match.h).
+
+    tokens: int16 [tokens, width], rows: int16 [sequences, width], in [-32767, 32767]. offsets: int32
+    [sequences + 1]. shift: in [1, 16], width at most 2^shift; sums lose so many bits, rounded. Tokens of no
+    sequence give 0.
+    """
+    of_tokens = check_range("tokens", matrix("tokens", tokens, np.int16), -MAX_S16, MAX_S16)
+    width = of_tokens.shape[1]
+    of_sequences = check_range("rows", matrix("rows", rows, np.int16, width=width), -MAX_S16, MAX_S16)
+    ends = sequence_offsets(offsets, of_tokens.shape[0], _MAX_LENGTH)
+    if of_sequences.shape[0] != ends.shape[0] - 1:
+        raise ModelError(
+            f"rows has {of_sequences.shape[0]} rows; needed is one for each of {ends.shape[0] - 1} sequences"
+        )
+    if width > 1 << integer("shift", shift, 1, 16):
+        raise ModelError(f"shift is {shift}, too little for a width of {width}: 2^shift must reach it")
+    output = np.zeros((of_tokens.shape[0], 1), np.int32)
+    _ops.match(of_tokens, of_sequences, ends, shift, output, variant)
+    return like(tokens, output[:, 0])
 
 
 @_also_on_gpus

@@ -31,7 +31,11 @@ layernorm  s16                s8 and/or s16        epsilon, [normalize], [exact_
                                                    [gain8, bias8], [gain16, bias16]
 lookup     s16                s16                  table (513 entries)
 neighbours s16 tokens         s16 tokens           reach
-pool       s16 tokens         s16 sequences        kind ("first", "last", "mean", "max")
+pool       s16 tokens         s16 sequences        kind ("first", "last", "mean", "max", "token"),
+                                                   [token]
+match      pairs of s16       s32 tokens, a        shift
+           tokens and s16     column a pair
+           sequences
 normalize  s16                s32                  (unit 2^-30)
 ========== ================== ==================== ==================================================
 

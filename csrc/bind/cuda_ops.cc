@@ -199,13 +199,16 @@ void embedding(const std::vector<Matrix<const int8_t>>& tables,
 }
 
 void pool(PoolKind kind, const Matrix<const int16_t>& input, const Vector<const int32_t>& offsets,
-          Matrix<int16_t> output, std::uintptr_t stream) {
+          const std::optional<Vector<const int32_t>>& ids, int32_t token, Matrix<int16_t> output,
+          std::uintptr_t stream) {
   PoolArgs args;
   args.kind = kind;
   args.width = extent(input, 1);
   args.input = input.data();
   args.input_stride = input.stride(0);
   args.offsets = offsets.data();
+  if (ids) args.ids = ids->data();
+  args.token = token;
   args.output = output.data();
   args.output_stride = output.stride(0);
   Stream work = stream_of(input.device_id(), stream);
@@ -276,7 +279,8 @@ NB_MODULE(PYQRT_MODULE, module) {
       .value("first", PoolKind::kFirst)
       .value("mean", PoolKind::kMean)
       .value("max", PoolKind::kMax)
-      .value("last", PoolKind::kLast);
+      .value("last", PoolKind::kLast)
+      .value("token", PoolKind::kToken);
   nb::enum_<TileSize>(module, "TileSize")
       .value("any", TileSize::kAny)
       .value("small", TileSize::kSmall)
@@ -309,7 +313,7 @@ NB_MODULE(PYQRT_MODULE, module) {
   module.def("embedding", &embedding, nb::arg("tables"), nb::arg("multipliers"), nb::arg("indices"),
              nb::arg("shift"), nb::arg("output"), nb::arg("stream"));
   module.def("pool", &pool, nb::arg("kind"), nb::arg("input"), nb::arg("offsets"),
-             nb::arg("output"), nb::arg("stream"));
+             nb::arg("ids").none(), nb::arg("token"), nb::arg("output"), nb::arg("stream"));
   module.def("normalize", &normalize, nb::arg("input"), nb::arg("output"), nb::arg("stream"));
   module.def("lookup", &lookup, nb::arg("input"), nb::arg("table"), nb::arg("output"),
              nb::arg("stream"));

@@ -18,6 +18,7 @@
 #include "ops/layernorm/layernorm.h"
 #include "ops/linear/linear.h"
 #include "ops/lookup/lookup.h"
+#include "ops/match/match.h"
 #include "ops/multiply/multiply.h"
 #include "ops/neighbours/neighbours.h"
 #include "ops/normalize/normalize.h"
@@ -253,13 +254,16 @@ void embedding(const std::vector<Matrix<const int8_t>>& data,
 }
 
 void pool(const Matrix<const int16_t>& input, const Vector<const int32_t>& offsets, PoolKind kind,
-          Matrix<int16_t> output, const Variant& variant) {
+          const std::optional<Vector<const int32_t>>& ids, int32_t token, Matrix<int16_t> output,
+          const Variant& variant) {
   PoolArgs args;
   args.kind = kind;
   args.width = extent(input, 1);
   args.input = input.data();
   args.input_stride = input.stride(0);
   args.offsets = offsets.data();
+  if (ids) args.ids = ids->data();
+  args.token = token;
   args.output = output.data();
   args.output_stride = output.stride(0);
   PoolKernel* kernel = choose("pool", kPoolKernels, variant);
@@ -331,6 +335,24 @@ void neighbours(const Matrix<const int16_t>& input, const Vector<const int32_t>&
   args.output = output.data();
   args.output_stride = output.stride(0);
   NeighboursKernel* kernel = choose("neighbours", kNeighboursKernels, variant);
+  const nb::gil_scoped_release release;
+  kernel(args, Range{0, extent(offsets, 0) - 1});
+}
+
+void match(const Matrix<const int16_t>& tokens, const Matrix<const int16_t>& rows,
+           const Vector<const int32_t>& offsets, int shift, Matrix<int32_t> output,
+           const Variant& variant) {
+  MatchArgs args;
+  args.width = extent(tokens, 1);
+  args.token = tokens.data();
+  args.token_stride = tokens.stride(0);
+  args.row = rows.data();
+  args.row_stride = rows.stride(0);
+  args.offsets = offsets.data();
+  args.shift = shift;
+  args.output = output.data();
+  args.output_stride = output.stride(0);
+  MatchKernel* kernel = choose("match", kMatchKernels, variant);
   const nb::gil_scoped_release release;
   kernel(args, Range{0, extent(offsets, 0) - 1});
 }
@@ -421,6 +443,7 @@ nb::dict kernels() {
   ops["rotary"] = names_of(kRotaryKernels);
   ops["multiply"] = names_of(kMultiplyKernels);
   ops["neighbours"] = names_of(kNeighboursKernels);
+  ops["match"] = names_of(kMatchKernels);
   return ops;
 }
 
@@ -462,8 +485,8 @@ void register_kernels(nb::module_& module) {
              nb::arg("shift16"), array("output16").none(), nb::arg("variant") = nb::none());
   module.def("embedding", &embedding, array("data"), array("multiplier"), array("index"),
              nb::arg("shift"), array("output"), nb::arg("variant") = nb::none());
-  module.def("pool", &pool, array("input"), array("offsets"), nb::arg("kind"), array("output"),
-             nb::arg("variant") = nb::none());
+  module.def("pool", &pool, array("input"), array("offsets"), nb::arg("kind"), array("ids").none(),
+             nb::arg("token"), array("output"), nb::arg("variant") = nb::none());
   module.def("normalize", &normalize, array("input"), array("output"),
              nb::arg("variant") = nb::none());
   module.def("rotary", &rotary, array("input"), array("position"), array("cosine"), array("sine"),
@@ -473,6 +496,8 @@ void register_kernels(nb::module_& module) {
              nb::arg("zero_point"), array("output8").none(), array("output16").none(),
              nb::arg("variant") = nb::none());
   module.def("neighbours", &neighbours, array("input"), array("offsets"), nb::arg("reach"),
+             array("output"), nb::arg("variant") = nb::none());
+  module.def("match", &match, array("tokens"), array("rows"), array("offsets"), nb::arg("shift"),
              array("output"), nb::arg("variant") = nb::none());
   module.def("lookup", &lookup, array("input"), array("table"), array("output"),
              nb::arg("variant") = nb::none());
@@ -514,7 +539,8 @@ NB_MODULE(_ops, module) {
       .value("first", PoolKind::kFirst)
       .value("mean", PoolKind::kMean)
       .value("max", PoolKind::kMax)
-      .value("last", PoolKind::kLast);
+      .value("last", PoolKind::kLast)
+      .value("token", PoolKind::kToken);
 
   register_kernels(module);
   register_arithmetic(module);

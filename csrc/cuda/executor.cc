@@ -75,4 +75,8 @@ void KernelExecutor::neighbours(const NeighboursArgs& args) {
   launch_neighbours(args, batch_.tokens, batch_.sequences, live_.tokens, stream_);
 }
 
+void KernelExecutor::match(const MatchArgs& args) {
+  launch_match(args, batch_.tokens, batch_.sequences, live_.tokens, stream_);
+}
+
 }  // namespace pyqrt::cuda

@@ -30,6 +30,7 @@ class KernelExecutor final : public Executor {
   void rotary(const RotaryArgs& args) override;
   void multiply(const MultiplyArgs& args, Rows rows) override;
   void neighbours(const NeighboursArgs& args) override;
+  void match(const MatchArgs& args) override;
 
  private:
   const Constants& constants_;

@@ -13,6 +13,7 @@
 #include "ops/layernorm/layernorm.h"
 #include "ops/linear/linear.h"
 #include "ops/lookup/lookup.h"
+#include "ops/match/match.h"
 #include "ops/multiply/multiply.h"
 #include "ops/neighbours/neighbours.h"
 #include "ops/normalize/normalize.h"
@@ -51,9 +52,11 @@ void launch_normalize(const NormalizeArgs& args, int64_t rows, const int32_t* li
 void launch_rotary(const RotaryArgs& args, int64_t rows, const int32_t* live_rows, Stream& stream);
 void launch_multiply(const MultiplyArgs& args, int64_t rows, const int32_t* live_rows,
                      Stream& stream);
-// Every row is one of a sequence's.
+// Every row is one of a sequence's, also for match.
 void launch_neighbours(const NeighboursArgs& args, int64_t rows, int64_t sequences,
                        const int32_t* live_rows, Stream& stream);
+void launch_match(const MatchArgs& args, int64_t rows, int64_t sequences, const int32_t* live_rows,
+                  Stream& stream);
 
 // Every sequence is a row of output, empty ones too.
 void launch_pool(const PoolArgs& args, int64_t sequences, Stream& stream);

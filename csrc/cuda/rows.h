@@ -29,6 +29,25 @@ PYQRT_DEVICE void for_rows(const RowArguments<Op>& arguments, const Body& body) 
   for (int64_t row = first; row < rows; row += arguments.step) body(row, thread_index() % kWarp);
 }
 
+// An op whose rows are tokens, and how many sequences they are of.
+template <class Op>
+struct OfSequences {
+  Op op;  // has offsets, [count + 1]
+  int64_t count;
+};
+
+// The sequence that holds a row, which one does: the last that begins at or before it.
+template <class Op>
+PYQRT_DEVICE int64_t sequence_of(const OfSequences<Op>& sequences, int64_t row) {
+  int64_t low = 0;
+  int64_t high = sequences.count;
+  while (high - low > 1) {
+    const int64_t middle = (low + high) / 2;
+    (sequences.op.offsets[middle] <= row ? low : high) = middle;
+  }
+  return low;
+}
+
 template <class Op>
 void launch_rows(void (*kernel)(RowArguments<Op>), const Op& op, int64_t rows,
                  const int32_t* live_rows, Stream& stream) {

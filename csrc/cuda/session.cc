@@ -31,6 +31,7 @@ class Probe final : public Executor {
   void rotary(const RotaryArgs&) override {}
   void multiply(const MultiplyArgs&, Rows) override {}
   void neighbours(const NeighboursArgs&) override {}
+  void match(const MatchArgs&) override {}
 };
 
 }  // namespace

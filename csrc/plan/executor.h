@@ -8,6 +8,7 @@
 #include "ops/layernorm/layernorm.h"
 #include "ops/linear/linear.h"
 #include "ops/lookup/lookup.h"
+#include "ops/match/match.h"
 #include "ops/multiply/multiply.h"
 #include "ops/neighbours/neighbours.h"
 #include "ops/normalize/normalize.h"
@@ -34,6 +35,7 @@ class Executor {
   virtual void rotary(const RotaryArgs& args) = 0;
   virtual void multiply(const MultiplyArgs& args, Rows rows) = 0;
   virtual void neighbours(const NeighboursArgs& args) = 0;
+  virtual void match(const MatchArgs& args) = 0;
 };
 
 }  // namespace pyqrt

@@ -101,5 +101,6 @@ NodeFactory make_normalize;
 NodeFactory make_rotary;
 NodeFactory make_multiply;
 NodeFactory make_neighbours;
+NodeFactory make_match;
 
 }  // namespace pyqrt

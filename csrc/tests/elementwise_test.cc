@@ -1,8 +1,9 @@
 // The ops that treat every number or every row by itself: gelu, lookup, normalize, embedding, pool,
-// multiply, rotary; and neighbours.
+// multiply, rotary; and neighbours, match.
 #include "ops/embedding/embedding.h"
 #include "ops/gelu/gelu.h"
 #include "ops/lookup/lookup.h"
+#include "ops/match/match.h"
 #include "ops/multiply/multiply.h"
 #include "ops/neighbours/neighbours.h"
 #include "ops/normalize/normalize.h"
@@ -124,8 +125,11 @@ void test_pool(int cases) {
       offsets.push_back(offsets.back() + static_cast<int32_t>(random.integer(0, 40)));
     }
     PoolArgs args;
-    args.kind = random.one_of(
-        {PoolKind::kFirst, PoolKind::kLast, PoolKind::kMax, PoolKind::kMean, PoolKind::kMean});
+    args.kind = random.one_of({PoolKind::kFirst, PoolKind::kLast, PoolKind::kMax, PoolKind::kToken,
+                               PoolKind::kMean, PoolKind::kMean});
+    const auto ids = vector_of<int32_t>(random, offsets.back(), 0, 9, Draw::kEven);
+    args.ids = ids.data();
+    args.token = static_cast<int32_t>(random.integer(0, 9));
     args.width = random.width();
     const auto input = words(random, offsets.back(), args.width);
     args.input = input.data();
@@ -213,6 +217,37 @@ void test_neighbours(int cases) {
     check_variants("neighbours", kNeighboursKernels,
                    describe({{"sequences", sequences}, {"width", args.width}}), [&](auto& kernel) {
                      Matrix<int16_t> output(offsets.back(), width, 3);
+                     args.output = output.data();
+                     args.output_stride = output.stride();
+                     kernel(args, Range{0, sequences});
+                     std::vector<uint8_t> bytes;
+                     append_bytes(bytes, output.memory());
+                     return bytes;
+                   });
+  }
+}
+
+void test_match(int cases) {
+  Random random(13);
+  for (int number = 0; number < cases; ++number) {
+    const int64_t sequences = random.integer(0, 4);
+    std::vector<int32_t> offsets{0};
+    for (int64_t s = 0; s < sequences; ++s) {
+      offsets.push_back(offsets.back() + static_cast<int32_t>(random.integer(0, 9)));
+    }
+    MatchArgs args;
+    args.width = random.width();
+    args.shift = static_cast<int>(random.integer(fixed::bit_length(args.width), kMatchMaxShift));
+    const auto tokens = words(random, offsets.back(), args.width);
+    const auto rows = words(random, sequences, args.width);
+    args.token = tokens.data();
+    args.token_stride = tokens.stride();
+    args.row = rows.data();
+    args.row_stride = rows.stride();
+    args.offsets = offsets.data();
+    check_variants("match", kMatchKernels,
+                   describe({{"sequences", sequences}, {"width", args.width}}), [&](auto& kernel) {
+                     Matrix<int32_t> output(offsets.back(), 1, 3);
                      args.output = output.data();
                      args.output_stride = output.stride();
                      kernel(args, Range{0, sequences});

@@ -210,6 +210,7 @@ void test_gelu(int cases);
 void test_layernorm(int cases);
 void test_linear(int cases);
 void test_lookup(int cases);
+void test_match(int cases);
 void test_multiply(int cases);
 void test_neighbours(int cases);
 void test_normalize(int cases);

@@ -13,6 +13,7 @@
 #include "ops/layernorm/layernorm.h"
 #include "ops/linear/linear.h"
 #include "ops/lookup/lookup.h"
+#include "ops/match/match.h"
 #include "ops/multiply/multiply.h"
 #include "ops/neighbours/neighbours.h"
 #include "ops/normalize/normalize.h"
@@ -55,6 +56,7 @@ bool run(const std::string& level) {
   test_layernorm(100);
   test_linear(800);
   test_lookup(60);
+  test_match(20);
   test_multiply(100);
   test_neighbours(20);
   test_normalize(60);
@@ -68,6 +70,7 @@ bool run(const std::string& level) {
   complete &= account("layernorm", kLayerNormKernels);
   complete &= account("linear", kLinearKernels);
   complete &= account("lookup", kLookupKernels);
+  complete &= account("match", kMatchKernels);
   complete &= account("multiply", kMultiplyKernels);
   complete &= account("neighbours", kNeighboursKernels);
   complete &= account("normalize", kNormalizeKernels);

@@ -132,10 +132,10 @@ class Parts:
             self.builder.node("neighbours", name, (rows.buffer,), (buffer,), {"reach": reach}, {})
         return self._made(name, buffer, rows.scale)
 
-    def pooled(self, name: str, source: IntegerInput, kind: str) -> IntegerInput:
-        """One row of every sequence's, int16."""
+    def pooled(self, name: str, source: IntegerInput, kind: str, **attributes: int) -> IntegerInput:
+        """One row of every sequence's, int16. attributes: what the kind has beside it."""
         pooled = self.builder.buffer("s16", "sequences", self.builder.spec(source.buffer).width)
-        self.builder.node("pool", name, (source.buffer,), (pooled,), {"kind": kind}, {})
+        self.builder.node("pool", name, (source.buffer,), (pooled,), {"kind": kind, **attributes}, {})
         return self._made(name, pooled, source.grid)
 
     def added(self, name: str, source: IntegerInput, stream: Stream) -> Stream:
@@ -146,9 +146,11 @@ class Parts:
         self.builder.tap(name, buffer, scale)
         return Stream(buffer, scale)
 
-    def linear(self, name: str, linear: nn.Linear, source: IntegerInput) -> IntegerInput:
-        """``linear(x)`` as int16."""
-        scale = self.scales.wide[name]
+    def linear(
+        self, name: str, linear: nn.Linear, source: IntegerInput, scale: float | None = None
+    ) -> IntegerInput:
+        """``linear(x)`` as int16, at the tap's scale or another."""
+        scale = self.scales.wide[name] if scale is None else scale
         return self._made(
             name, requantize_s16(self.builder, name, source, *parameters_of(linear), scale), scale
         )

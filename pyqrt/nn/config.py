@@ -43,6 +43,19 @@ def _require_activation(name: str, value: str) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Spans:
+    """Start and end of an answer by products of rows with the question's (Ram et al. 2021, arXiv 2101.00438).
+
+    token: id of the token that stands for the question; the first of a text counts, of a text without one
+    its first token. activation, layer_norm_eps: of the transforms of both rows.
+    """
+
+    token: int
+    activation: str = "gelu"
+    layer_norm_eps: float = 1e-5
+
+
+@dataclass(frozen=True, kw_only=True)
 class Head:
     """What stands on top of the encoder.
 
@@ -64,6 +77,7 @@ class Head:
     problem: how logits are meant (softmax, independent sigmoids, plain numbers): of a sequence always
     stated, of a token "multi_label" or None, which is the softmax.
     tied: the classifier's weight is the word embedding table. classifier_bias: has it a bias?
+    spans: of question answering, what the logits come from; None: a linear layer.
     """
 
     task: Task
@@ -79,6 +93,7 @@ class Head:
     problem: Problem | None = None
     tied: bool = False
     classifier_bias: bool = True
+    spans: Spans | None = None
 
     def __post_init__(self) -> None:
         _require(self.task in TASKS, f"task is {self.task!r}; known: {', '.join(TASKS)}")
@@ -109,6 +124,15 @@ class Head:
         if self.task == "question_answering":
             _require(self.num_labels == 2, "num_labels: question answering has two, start and end")
         _require(self.task == "masked_lm" or not self.tied, f"tied: {self.task} has no vocabulary to tie")
+        if self.spans is not None:
+            _require(
+                self.task == "question_answering"
+                and not self.feed_forward
+                and self.transform_activation is None,
+                "spans: implemented for question answering without other parts of a head",
+            )
+            _require_count("spans.token", self.spans.token, 0)
+            _require_activation("spans.activation", self.spans.activation)
         if self.task == "multiple_choice":
             _require(self.num_labels == 1, "num_labels: multiple choice has one, of the choice")
         self._check_problem()
@@ -355,6 +379,10 @@ class EncoderConfig:
             f"layer_norm_eps is {eps!r}; it must be a finite number of at least 0",
         )
         _require_activation("hidden_act", self.hidden_act)
+        _require(
+            self.head.spans is None or self.head.spans.token < self.vocab_size,
+            f"head.spans.token: not one of vocab_size {self.vocab_size} tokens",
+        )
 
     def _check_layers(self) -> None:
         """What is stated layer by layer, and what tokens see."""

@@ -51,7 +51,7 @@ class Encoder(nn.Module):
         if types is None:
             types = torch.zeros_like(ids)
         self._check(ids, types)
-        packing = Packing(offsets, len(ids), ids.device)
+        packing = Packing(offsets, ids)
         longest, limit = max(packing.lengths), self.config.max_length
         if longest > limit:
             sequence = packing.lengths.index(longest)
@@ -76,7 +76,9 @@ class Encoder(nn.Module):
         "layers.0.narrow." and "layers.0.narrow_matched." linear and output, "layers.0.widen." sum and output;
         of a convolution "layers.0.convolution." beside, linear, activation, sum and output;
         of pre-norm encoders input for output, and "output" after the last norm; "head." pooled,
-        pre_activation, activation, normalized and output. Those that the configuration has.
+        pre_activation, activation, normalized and output; of span selection "head.spans." question, and of
+        its "start." and "end." output, and of their "question." and "token." linear, activation and output.
+        Those that the configuration has.
         """
         return {
             name.removesuffix("_tap"): module

@@ -11,6 +11,7 @@ from pyqrt.nn.config import Disentangled, EncoderConfig, RelativeBias
 from pyqrt.nn.packing import Packing, beside
 from pyqrt.nn.relative import Relative, rows_of_distances
 from pyqrt.nn.rotary import rotary_tables, rotate
+from pyqrt.nn.spans import SpanSelection
 from pyqrt.nn.tap import Tap
 
 
@@ -371,7 +372,7 @@ class Layer(nn.Module):
 
 
 class TaskHead(nn.Module):
-    """Pooling, feed-forward block, transform, norm, classifier: those `config.head` has; others are None."""
+    """Pooling, feed-forward block, transform, norm, classifier or spans: those `config.head` has, or None."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
@@ -390,8 +391,9 @@ class TaskHead(nn.Module):
         if head.transform_norm:
             self.norm = layer_norm(config, width)
             self.normalized_tap = Tap()
+        self.spans = SpanSelection(head.spans, width) if head.spans else None
         self.classifier: nn.Linear | None = None
-        if head.num_labels:
+        if head.num_labels and self.spans is None:
             self.classifier = nn.Linear(width, head.num_labels, bias=head.classifier_bias)
         self.output_tap = Tap()
 
@@ -407,5 +409,7 @@ class TaskHead(nn.Module):
             x = self.normalized_tap(self.norm(x))
         if self.classifier is not None:
             x = self.classifier(x)
+        if self.spans is not None:
+            x = self.spans(x, packing)
         x = self.output_tap(x)
         return functional.normalize(x, dim=-1) if self.config.normalize else x

@@ -36,11 +36,12 @@ class Packing:
     per distinct length.
     """
 
-    def __init__(self, offsets: Sequence[int] | Tensor, tokens: int, device: torch.device) -> None:
+    def __init__(self, offsets: Sequence[int] | Tensor, ids: Tensor) -> None:
         """offsets: [sequences + 1] ascending positions, first 0, last `tokens`; no sequence is empty.
 
-        Raises ModelError otherwise.
+        ids: of the tokens, int64 [tokens]. Raises ModelError otherwise.
         """
+        tokens, device = len(ids), ids.device
         bounds = [int(bound) for bound in (offsets.tolist() if isinstance(offsets, Tensor) else offsets)]
         if len(bounds) < 2 or bounds[0] != 0 or bounds[-1] != tokens:
             raise ModelError(
@@ -52,6 +53,7 @@ class Packing:
             if length < 1:
                 raise ModelError(f"offsets: sequence {index} has {length} tokens; every sequence needs one")
 
+        self.ids = ids
         self.lengths = lengths
         self.first_rows = torch.tensor(bounds[:-1], device=device)
         self._length_column = torch.tensor(lengths, device=device)[:, None]
@@ -83,6 +85,18 @@ class Packing:
             lowest = x.new_full((len(self.lengths), x.shape[1]), -torch.inf)
             return lowest.scatter_reduce(0, rows, x, "amax")
         return x
+
+    def rows_of(self, token: int) -> Tensor:
+        """Every sequence's first row whose id is `token`, its first row if there is none: [sequences]."""
+        there = self.ids == token
+        place = self._length_column[:, 0].scatter_reduce(
+            0, self._sequence_of_row[there], self.positions[there], "amin"
+        )
+        return self.first_rows + place % self._length_column[:, 0]
+
+    def to_tokens(self, rows: Tensor) -> Tensor:
+        """Every token's row of its sequence: [sequences, width] -> [tokens, width]."""
+        return rows[self._sequence_of_row]
 
     def attention(
         self,

@@ -66,7 +66,8 @@ _KNOWN = {
         "bias16",
     },
     "lookup": {"table"},
-    "pool": {"kind"},
+    "pool": {"kind", "token"},
+    "match": {"shift"},
     "normalize": set[str](),
 }
 _QUANTIZED = {"s8": np.int8, "s16": np.int16}
@@ -117,6 +118,7 @@ class _Exporter:
             "layernorm": self.layernorm,
             "lookup": self.lookup,
             "pool": self.pool,
+            "match": self.match,
             "normalize": self.normalize,
         }
         for node in self.program.nodes:
@@ -277,6 +279,11 @@ class _Exporter:
             length = graph.op("ReduceSum", self.kept, axes(1), keepdims=1)
             last = graph.op("Cast", graph.op("Sub", length, scalar(1.0)), to=onnx.TensorProto.INT64)
             value = graph.op("GatherND", source, last, batch_dims=1)
+        elif kind == "token":
+            there = graph.op("Equal", self.ids, np.array(self.integer(node, "token"), np.int64))
+            found = graph.op("Mul", graph.op("Cast", there, to=onnx.TensorProto.FLOAT), self.kept)
+            first = graph.op("ArgMax", found, axis=1, keepdims=1)  # of equals; 0 where there is none
+            value = graph.op("GatherND", source, first, batch_dims=1)
         elif kind == "max":
             below = graph.op("Mul", graph.op("Transpose", self.absent, perm=[0, 3, 1, 2]), scalar(1e5))
             lowered = graph.op("Sub", source, graph.op("Squeeze", below, axes(3)))
@@ -286,6 +293,14 @@ class _Exporter:
             total = graph.op("ReduceSum", graph.op("Mul", source, kept), axes(1), keepdims=0)
             value = graph.op("Div", total, graph.op("ReduceSum", self.kept, axes(1), keepdims=1))
         self.quantize(value, node.outputs[0])
+
+    def match(self, node: Node) -> None:
+        graph, columns = self.graph, []
+        for tokens, rows in zip(node.inputs[::2], node.inputs[1::2], strict=True):
+            row = graph.op("Unsqueeze", self.values[rows].name, axes(2))
+            columns.append(graph.op("MatMul", self.values[tokens].name, row))
+        logits = graph.op("Concat", *columns, axis=2)
+        self.quantize(graph.op("Mul", logits, scalar(2.0 ** -self.integer(node, "shift"))), node.outputs[0])
 
     def normalize(self, node: Node) -> None:
         value = self.graph.op("LpNormalization", self.values[node.inputs[0]].name, axis=-1, p=2)

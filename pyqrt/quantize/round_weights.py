@@ -92,7 +92,7 @@ _Run = Callable[[_State], Any]
 def _start(batches: Iterable[PackedBatch]) -> list[_State]:
     states = []
     for batch in batches:
-        packing = Packing(batch.offsets, len(batch.ids), batch.ids.device)
+        packing = Packing(batch.offsets, batch.ids)
         states.append(_State(packing, (batch.ids, packing.positions, batch.types)))
     return states
 

@@ -94,6 +94,12 @@ def all_sources(encoder: Encoder) -> dict[nn.Linear, list[str]]:
         found[head.ffn.up] = [encoder.stream_tap(encoder.config.layer_order[-1])]
         found[head.ffn.down] = ["head.ffn.activation"]
         before = "head.ffn.output"
+    if head.spans is not None:
+        stream = encoder.stream_tap(encoder.config.layer_order[-1])
+        for name, bound in (("start", head.spans.start), ("end", head.spans.end)):
+            found[bound.question.linear] = ["head.spans.question"]
+            found[bound.token.linear] = [stream]
+            found[bound.classifier] = [f"head.spans.{name}.question.output"]
     if head.classifier is not None:
         found[head.classifier] = ["head.normalized" if head.norm is not None else before]
     return dict(found)

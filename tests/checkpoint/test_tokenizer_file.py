@@ -7,11 +7,11 @@ import sys
 import pytest
 import sentencepiece
 import transformers
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, processors
 from tokenizers.implementations import ByteLevelBPETokenizer
 
 from pyqrt.errors import ModelError
-from pyqrt.models import roberta, xlm_roberta
+from pyqrt.models import family, roberta, xlm_roberta
 from pyqrt.quantize.checkpoint import load_checkpoint
 
 TEXTS = [
@@ -33,7 +33,8 @@ def assert_tokenizes_as(tokenizer, reference):
     for text in [*((text,) for text in TEXTS), *PAIRS]:
         ours, expected = tokenizer.encode(*text), reference(*text)
         assert ours.ids == expected["input_ids"], text
-        assert ours.type_ids == expected["token_type_ids"], text
+        # without them, transformers' encoders take zeros
+        assert ours.type_ids == expected.get("token_type_ids", [0] * len(ours)), text
 
 
 OPTIONS = [
@@ -58,6 +59,66 @@ def test_pair_has_types(saved):
     encoding = tokenizer_of(saved).encode("the cat", "sat")
     assert encoding.tokens == ["[CLS]", "the", "cat", "[SEP]", "sat", "[SEP]"]
     assert encoding.type_ids == [0, 0, 0, 0, 1, 1]
+
+
+PROCESSORS = {
+    "none": None,
+    "template": processors.TemplateProcessing(
+        single="[CLS] $A", pair="[CLS]:1 $B:1 [SEP] $A:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    ),
+    "bert": processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2)),
+    "roberta": processors.RobertaProcessing(("[SEP]", 3), ("[CLS]", 2)),
+    "sequence": processors.Sequence([processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))]),
+}
+
+
+@pytest.mark.parametrize("name", PROCESSORS)
+def test_a_tokenizer_that_is_said_to_give_no_types(saved, name):
+    tokenizer = tokenizer_of(saved)
+    if (processor := PROCESSORS[name]) is not None:
+        tokenizer.post_processor = processor
+    content = json.loads(tokenizer.to_str())
+    saved.json("tokenizer.json", content if processor is not None else content | {"post_processor": None})
+    given = tokenizer_of(saved).encode(*PAIRS[0])
+    assert (1 in given.type_ids) == (name != "roberta")
+    options = {"tokenizer_class": "PreTrainedTokenizerFast"}
+    saved.json("tokenizer_config.json", options | {"model_input_names": ["input_ids", "attention_mask"]})
+    assert_tokenizes_as(tokenizer_of(saved), transformers.AutoTokenizer.from_pretrained(saved.path))
+    encoding = tokenizer_of(saved).encode(*PAIRS[0])
+    assert encoding.tokens == given.tokens
+    assert set(encoding.type_ids) == {0}
+    saved.options("tokenizer_config.json", model_input_names=["input_ids", "token_type_ids"])
+    assert tokenizer_of(saved).encode(*PAIRS[0]).type_ids == given.type_ids
+
+
+@pytest.fixture
+def splinter(saved):
+    """The checkpoint as a Splinter's that answers questions, its tokenizer in vocab.txt alone."""
+    words = [*(saved.path / "vocab.txt").read_text(encoding="utf-8").split("\n")[:-1], "[QUESTION]"]
+    hf = family("splinter").tiny()[2] | {"vocab_size": len(words), "question_token_id": len(words) - 1}
+    model = transformers.SplinterForQuestionAnswering(transformers.SplinterConfig(**hf))
+    model.save_pretrained(saved.path)
+    (saved.path / "vocab.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
+    return saved
+
+
+def test_question_token_between_question_and_text(splinter):
+    splinter.json("tokenizer_config.json", {"tokenizer_class": "SplinterTokenizer"})
+    reference = transformers.AutoTokenizer.from_pretrained(splinter.path)
+    tokenizer = tokenizer_of(splinter)
+    assert_tokenizes_as(tokenizer, reference)
+    words = ["[CLS]", "cat", "[QUESTION]", ".", "[SEP]", "mat", "[SEP]"]
+    assert tokenizer.encode("cat", "mat").tokens == words
+    encoder = load_checkpoint(splinter.path)[0]
+    assert encoder.config.head.spans.token == tokenizer.token_to_id("[QUESTION]")
+
+
+def test_a_vocabulary_without_the_question_token(splinter):
+    vocabulary = splinter.path / "vocab.txt"
+    text = vocabulary.read_text(encoding="utf-8").replace("[QUESTION]", "[OTHER]")
+    vocabulary.write_text(text, encoding="utf-8")
+    with pytest.raises(ModelError, match=r"vocab\.txt lacks \[QUESTION\], which stand in a pair"):
+        load_checkpoint(splinter.path)
 
 
 @pytest.fixture

@@ -115,6 +115,8 @@ def test_rows(both: Both) -> None:
     both("lookup", rows, random(rng, 32767, np.int16, 513))
     for kind in ("mean", "first", "last", "max"):
         both("pool", rows, np.array([0, 3, 3, 40], np.int32), kind=kind)
+    ids = rng.integers(0, 9, 40).astype(np.int32)
+    both("pool", rows, np.array([0, 3, 3, 40], np.int32), kind="token", ids=ids, token=3)
     table = random(rng, 127, np.int8, 9, 77), rng.integers(0, 2**15, 9).astype(np.int16)
     index = rng.integers(0, 9, 20).astype(np.int32)
     both("embedding", [(*table, index), (*table, index[::-1].copy())], shift=6)

@@ -78,17 +78,18 @@ def test_embedding(target: Target, tables: int, width: int) -> None:
     same(target.read(output), ops.embedding(rows, shift=9, variant="reference"))
 
 
-@pytest.mark.parametrize("kind", ["first", "last", "mean", "max"])
+@pytest.mark.parametrize("kind", ["first", "last", "mean", "max", "token"])
 @pytest.mark.parametrize("width", [1, 127, 130])
 def test_pool(target: Target, kind: str, width: int) -> None:
     lengths = [3, 0, 1, 70, 2]
     x, offsets = random_s16(np.random.default_rng(width), sum(lengths), width), packed_offsets(lengths)
+    ids = np.arange(sum(lengths), dtype=np.int32) % 30
     _, module = target.modules()
     output = target.empty((len(lengths), width), np.int16)
-    module.pool(
-        getattr(module.PoolKind, kind), target.place(x), target.place(offsets), output, target.stream()
-    )
-    same(target.read(output), ops.pool(x, offsets, kind=kind, variant="reference"))
+    there = [target.place(array) for array in (x, offsets, ids)]
+    module.pool(getattr(module.PoolKind, kind), *there, 20, output, target.stream())
+    expected = ops.pool(x, offsets, kind=kind, ids=ids, token=20, variant="reference")
+    same(target.read(output), expected)
 
 
 @pytest.mark.parametrize("width", WIDTHS)

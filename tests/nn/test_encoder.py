@@ -70,7 +70,7 @@ def test_attention_and_its_gradients_equal_the_definition(offsets):
     generator = torch.Generator().manual_seed(3)
     inputs = [torch.randn(22, 15, dtype=torch.float64, generator=generator) for _ in range(3)]
     upstream = torch.randn(22, 15, dtype=torch.float64, generator=generator)
-    packing = Packing(offsets, 22, torch.device("cpu"))
+    packing = Packing(offsets, torch.zeros(22, dtype=torch.int64))
     results = []
     for attend in (partial(packing.attention, scale=5**-0.5), naive_attention):
         leaves = [x.clone().requires_grad_() for x in inputs]
@@ -82,7 +82,7 @@ def test_attention_and_its_gradients_equal_the_definition(offsets):
 
 
 def test_packing_positions_and_pooling():
-    packing = Packing(OFFSETS, 22, torch.device("cpu"))
+    packing = Packing(OFFSETS, torch.zeros(22, dtype=torch.int64))
     assert packing.lengths == LENGTHS
     assert packing.positions.tolist() == [i for length in LENGTHS for i in range(length)]
     x = torch.arange(44.0).view(22, 2)

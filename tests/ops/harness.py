@@ -23,6 +23,7 @@ OPS = (
     "rotary",
     "multiply",
     "neighbours",
+    "match",
 )
 
 Array = NDArray[Any]

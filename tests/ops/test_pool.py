@@ -1,4 +1,4 @@
-"""pool: mean, first, last and max, widths, empty sequences, extremes."""
+"""pool: every kind, widths, empty sequences, extremes."""
 
 from __future__ import annotations
 
@@ -14,15 +14,26 @@ from ops.harness import WIDTHS, check, packed_offsets, random_s16, strided
 from oracle import pool as oracle
 from pyqrt import ModelError, ops
 
-KINDS = ("mean", "first", "last", "max")
+KINDS = ("mean", "first", "last", "max", "token")
 
 
 def check_rows(input: NDArray[np.int16], offsets: NDArray[np.int32], kind: str) -> None:
+    ids = np.random.default_rng(len(input)).integers(0, 9, len(input)).astype(np.int32)
+    by: dict[str, Any] = {"kind": kind, "ids": ids, "token": 4} if kind == "token" else {"kind": kind}
     check(
         "pool",
-        lambda variant: ops.pool(input, offsets, kind=kind, variant=variant),
-        oracle.pool(input, offsets, kind=kind),
+        lambda variant: ops.pool(input, offsets, **by, variant=variant),
+        oracle.pool(input, offsets, **by),
     )
+
+
+def test_token_that_is_first_last_twice_or_nowhere() -> None:
+    ids = np.array([7, 1, 1, 7, 1, 7, 7, 1, 2, 7], np.int32)  # of the last, none is in a sequence
+    offsets = np.array([0, 2, 4, 7, 9], np.int32)
+    rows = np.arange(10, dtype=np.int16)[:, None]
+    for variant in ops.variants("pool"):
+        found = ops.pool(rows, offsets, kind="token", ids=ids, token=7, variant=variant)
+        assert found[:, 0].tolist() == [0, 3, 5, 7], variant
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -72,6 +83,18 @@ def test_any_case(lengths: list[int], width: int, kind: str, seed: int) -> None:
 
 
 _ROWS = np.zeros((4, 3), np.int16)
+
+
+def test_ids_of_a_token() -> None:
+    offsets = np.array([0, 4], np.int32)
+    with pytest.raises(ModelError, match="ids is None"):
+        ops.pool(_ROWS, offsets, kind="token")
+    with pytest.raises(ModelError, match="ids"):
+        ops.pool(_ROWS, offsets, kind="token", ids=np.zeros(3, np.int32))
+    with pytest.raises(TypeError, match="ids"):
+        ops.pool(_ROWS, offsets, kind="token", ids=np.zeros(4, np.int64))
+    with pytest.raises(ModelError, match="token"):
+        ops.pool(_ROWS, offsets, kind="token", ids=np.zeros(4, np.int32), token=-1)
 
 
 @pytest.mark.parametrize(

@@ -188,6 +188,15 @@ CALLS: dict[str, tuple[Any, Any]] = {
             "shift": np.full(9, 45, np.int32),
         },
     ),
+    "match": (
+        ops.match,
+        {
+            "tokens": random_s16(RNG, 5, 9),
+            "rows": random_s16(RNG, 2, 9),
+            "offsets": OFFSETS,
+            "shift": 4,
+        },
+    ),
     "neighbours": (ops.neighbours, {"input": random_s16(RNG, 5, 9), "offsets": OFFSETS}),
     "lookup": (ops.lookup, {"input": random_s16(RNG, 5, 9), "table": random_s16(RNG, 513)}),
     "pack_weight": (ops.pack_weight, {"weight": random_s8(RNG, 20, 9)}),

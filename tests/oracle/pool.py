@@ -12,7 +12,14 @@ from oracle.exact import Exact, Interval
 from oracle.fixed import INT16_VALUES, rounded_mean
 
 
-def pool(input: NDArray[np.int16], offsets: ArrayLike, *, kind: str = "mean") -> NDArray[np.int16]:
+def pool(
+    input: NDArray[np.int16],
+    offsets: ArrayLike,
+    *,
+    kind: str = "mean",
+    ids: ArrayLike | None = None,
+    token: int = 0,
+) -> NDArray[np.int16]:
     """[sequences, width] from [tokens, width]; an empty sequence gives zeros."""
     edges = [int(edge) for edge in np.ravel(offsets)]
     output = np.zeros((len(edges) - 1, input.shape[1]), np.int16)
@@ -26,7 +33,10 @@ def pool(input: NDArray[np.int16], offsets: ArrayLike, *, kind: str = "mean") ->
             output[row] = rounded_mean(total, end - begin).to(np.int16)
         elif end > begin and kind == "max":
             output[row] = input[begin:end].max(axis=0)
-        elif kind not in ("first", "last", "mean", "max"):
+        elif end > begin and kind == "token":
+            own = [int(number) for number in np.ravel(ids)[begin:end]]
+            output[row] = input[begin + (own.index(token) if token in own else 0)]
+        elif kind not in ("first", "last", "mean", "max", "token"):
             raise ValueError(f"unknown kind {kind!r}")
     return output
 

@@ -18,6 +18,7 @@ from oracle import (
     layernorm,
     linear,
     lookup,
+    match,
     multiply,
     neighbours,
     normalize,
@@ -204,7 +205,14 @@ def _neighbours(node: _Node, inputs: list[Array], batch: _Batch) -> list[Array]:
 
 
 def _pool(node: _Node, inputs: list[Array], batch: _Batch) -> list[Array]:
-    return [pool.pool(inputs[0], batch.offsets, kind=str(node.node.attributes["kind"]))]
+    kind, token = str(node.node.attributes["kind"]), node.integer("token")
+    return [pool.pool(inputs[0], batch.offsets, kind=kind, ids=batch.word, token=token)]
+
+
+def _match(node: _Node, inputs: list[Array], batch: _Batch) -> list[Array]:
+    pairs = zip(inputs[::2], inputs[1::2], strict=True)
+    columns = [match.match(*pair, batch.offsets, shift=node.integer("shift")) for pair in pairs]
+    return [np.stack(columns, axis=1)]
 
 
 def _normalize(node: _Node, inputs: list[Array], batch: _Batch) -> list[Array]:
@@ -220,6 +228,7 @@ _RUN: dict[str, Callable[[_Node, list[Array], _Batch], list[Array]]] = {
     "rotary": _rotary,
     "multiply": _multiply,
     "neighbours": _neighbours,
+    "match": _match,
     "pool": _pool,
     "normalize": _normalize,
 }
@@ -299,6 +308,8 @@ def _prove(spec: Node, program: Program, tensors: Tensors) -> Ledger:
             return multiply.worst_case()
         if spec.op == "neighbours":
             return {}  # copies
+        if spec.op == "match":
+            return match.worst_case(source.width, node.integer("shift"))
         if spec.op == "pool":
             return pool.worst_case(program.limits.max_length)
         if spec.op == "normalize":

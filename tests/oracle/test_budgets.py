@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oracle import attention, embedding, gelu, layernorm, linear, lookup, normalize, pool, softmax
+from oracle import attention, embedding, gelu, layernorm, linear, lookup, match, normalize, pool, softmax
 from oracle.budget import BudgetError, Ledger, record
 from oracle.exact import Interval
 from oracle.fixed import exp2_neg_table, gelu_table
@@ -220,6 +220,17 @@ def test_pool() -> None:
     with record() as seen:
         pool.pool(rows, [0, 65536])
     compare(seen, proven, ("sum", "2 sum + count"))
+
+
+@pytest.mark.parametrize(("width", "shift"), [(1, 1), (5, 3), (768, 10), (65536, 16)])
+def test_match(width: int, shift: int) -> None:
+    proven = match.worst_case(width, shift)
+    assert proven["output"].magnitude() <= 2**30
+    tokens = np.full((2, width), 32767, np.int16)
+    tokens[1] = -32767
+    with record() as seen:
+        match.match(tokens, tokens[:1], [0, 2], shift=shift)
+    compare(seen, proven, ("sum", "output"))
 
 
 def test_lookup() -> None:

@@ -53,6 +53,19 @@ def become_neighbours(reach: int) -> Change:
     return lambda data, _: node(data, "pool").update(op="neighbours", attributes={"reach": reach})
 
 
+def become_match(shift: int, inputs: int = 2) -> Change:
+    def change(data: dict[str, Any], _: dict[str, np.ndarray]) -> None:
+        """The norm's last rows, pooled, held against them."""
+        pool = node(data, "pool")
+        place = data["nodes"].index(pool) + 1
+        data["buffers"].append({"dtype": "s32", "rows": "tokens", "width": 1})
+        named = ([*pool["inputs"], *pool["outputs"]] * inputs)[:inputs]
+        match = {"op": "match", "name": "match", "inputs": named, "outputs": [len(data["buffers"]) - 1]}
+        data["nodes"].insert(place, match | {"attributes": {"shift": shift}, "tensors": {}})
+
+    return change
+
+
 def read_thrice(op: str) -> Change:
     return lambda data, _: node(data, op).update(inputs=3 * node(data, op)["inputs"])
 
@@ -107,6 +120,15 @@ def test_limits(key: str, value: Any, message: str) -> None:
         (become_neighbours(0), "'reach' is 0"),
         (become_neighbours(17), "'reach' is 17"),
         (become_neighbours(1), "the output must be"),
+        (set_attribute("pool", "kind", "token"), "'token' is missing"),
+        (set_attribute("pool", "token", 3), "unknown attribute 'token'"),
+        (become_match(0), "'shift' is 0"),
+        (become_match(17), "'shift' is 17"),
+        (become_match(4), "'shift' is 4, too little for a width of 32"),
+        (become_match(5, inputs=1), "it takes pairs of inputs"),
+        (become_match(5, inputs=3), "it takes pairs of inputs"),
+        (become_match(5, inputs=4), "the output must be s32 tokens x 2"),
+        (become_match(5, inputs=18), "it takes pairs of inputs"),
         (read_thrice("attention"), "the first tokens' keys and values must be s8 tokens x 64"),
         (set_element("linear", "multiplier", 3, 5), "'multiplier' holds 5 at 3"),
         (set_element("linear", "shift", 0, 63), "'shift' holds 63 at 0"),
@@ -122,6 +144,14 @@ def test_limits(key: str, value: Any, message: str) -> None:
 )
 def test_attributes_and_constants(change: Change, message: str) -> None:
     refused(change, message)
+
+
+@pytest.mark.parametrize("token", [-1, 61, 2**40])
+def test_token_of_a_pool(token: int) -> None:
+    def change(data: dict[str, Any], _: dict[str, np.ndarray]) -> None:
+        node(data, "pool")["attributes"] = {"kind": "token", "token": token}
+
+    refused(change, f"'token' is {token}")
 
 
 def test_shift_too_small_for_the_accumulator() -> None:

@@ -4,23 +4,7 @@
 namespace pyqrt::cuda {
 namespace {
 
-struct Sequences {
-  NeighboursArgs op;
-  int64_t count;
-};
-
-// The sequence that holds a row, which one does: the last that begins at or before it.
-PYQRT_DEVICE int64_t sequence_of(const Sequences& sequences, int64_t row) {
-  int64_t low = 0;
-  int64_t high = sequences.count;
-  while (high - low > 1) {
-    const int64_t middle = (low + high) / 2;
-    (sequences.op.offsets[middle] <= row ? low : high) = middle;
-  }
-  return low;
-}
-
-PYQRT_GLOBAL void neighbours_kernel(RowArguments<Sequences> arguments) {
+PYQRT_GLOBAL void neighbours_kernel(RowArguments<OfSequences<NeighboursArgs>> arguments) {
   const NeighboursArgs& args = arguments.op.op;
   for_rows(arguments, [&](int64_t row, int lane) {
     const int64_t sequence = sequence_of(arguments.op, row);
@@ -42,7 +26,8 @@ PYQRT_GLOBAL void neighbours_kernel(RowArguments<Sequences> arguments) {
 
 void launch_neighbours(const NeighboursArgs& args, int64_t rows, int64_t sequences,
                        const int32_t* live_rows, Stream& stream) {
-  launch_rows(neighbours_kernel, Sequences{args, sequences}, rows, live_rows, stream);
+  launch_rows(neighbours_kernel, OfSequences<NeighboursArgs>{args, sequences}, rows, live_rows,
+              stream);
 }
 
 }  // namespace pyqrt::cuda

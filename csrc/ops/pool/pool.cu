@@ -17,20 +17,18 @@ PYQRT_GLOBAL void pool_kernel(PoolArgs args) {
   const int32_t tokens = args.offsets[sequence + 1] - first;
   const int16_t* input = args.input + first * args.input_stride + column;
   int32_t value = 0;
-  if (tokens > 0 && args.kind == PoolKind::kFirst) {
-    value = *input;
-  } else if (tokens > 0 && args.kind == PoolKind::kLast) {
-    value = input[(tokens - 1) * args.input_stride];
-  } else if (tokens > 0 && args.kind == PoolKind::kMax) {
+  if (tokens > 0 && args.kind == PoolKind::kMax) {
     value = *input;
     for (int i = 1; i < tokens; ++i) {
       const int16_t x = input[i * args.input_stride];
       value = x > value ? x : value;
     }
-  } else if (tokens > 0) {
+  } else if (tokens > 0 && args.kind == PoolKind::kMean) {
     int32_t sum = 0;
     for (int i = 0; i < tokens; ++i) sum += input[i * args.input_stride];
     value = static_cast<int32_t>(fixed::rounded_mean(sum, tokens));
+  } else if (tokens > 0) {
+    value = input[(pool_row(args, sequence) - first) * args.input_stride];
   }
   args.output[sequence * args.output_stride + column] = static_cast<int16_t>(value);
 }

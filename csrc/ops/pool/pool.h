@@ -1,7 +1,8 @@
 // pool: one row per sequence from the rows of its tokens, at the same scale.
 //
 // kFirst, kLast: out = row of that token        kMean: out[c] = rounded_mean(sum_i x[i,c], n)
-// kMax: out[c] = max_i x[i,c]
+// kMax: out[c] = max_i x[i,c]                   kToken: out = row of the first token whose id is
+//                                               `token`, of the first token if none is
 // An empty sequence gives zeros. |sum| <= 32767 * 65536 < 2^31, n <= 65536.
 // offsets: [sequences + 1]; nothing outside the rows and the width is read or written.
 #pragma once
@@ -13,7 +14,7 @@
 
 namespace pyqrt {
 
-enum class PoolKind : uint8_t { kFirst, kMean, kMax, kLast };
+enum class PoolKind : uint8_t { kFirst, kMean, kMax, kLast, kToken };
 
 struct PoolArgs {
   PoolKind kind = PoolKind::kFirst;
@@ -21,9 +22,22 @@ struct PoolArgs {
   const int16_t* input = nullptr;  // [tokens, width]
   int64_t input_stride = 0;
   const int32_t* offsets = nullptr;
-  int16_t* output = nullptr;  // [sequences, width]
+  const int32_t* ids = nullptr;  // [tokens], for kToken
+  int32_t token = 0;             // the same
+  int16_t* output = nullptr;     // [sequences, width]
   int64_t output_stride = 0;
 };
+
+// The input's row that kFirst, kLast and kToken take of a sequence that is not empty.
+constexpr int64_t pool_row(const PoolArgs& args, int64_t sequence) {
+  const int64_t begin = args.offsets[sequence];
+  const int64_t end = args.offsets[sequence + 1];
+  if (args.kind == PoolKind::kLast) return end - 1;
+  for (int64_t i = begin; i < end && args.kind == PoolKind::kToken; ++i) {
+    if (args.ids[i] == args.token) return i;
+  }
+  return begin;
+}
 
 using PoolKernel = void(const PoolArgs& args, Range sequences);
 

@@ -10,7 +10,7 @@
 
 namespace pyqrt {
 
-// Copies the first or the last row, takes the largest of each column, or writes zeros for an empty
+// Copies a row, takes the largest of each column, or writes zeros for an empty
 // sequence. False: there is a mean to take.
 static inline bool pool_without_mean(const PoolArgs& args, int64_t sequence) {
   const int64_t tokens = args.offsets[sequence + 1] - args.offsets[sequence];
@@ -20,8 +20,7 @@ static inline bool pool_without_mean(const PoolArgs& args, int64_t sequence) {
   if (tokens == 0) {
     std::memset(output, 0, bytes);
   } else {
-    const int64_t first = args.kind == PoolKind::kLast ? tokens - 1 : 0;
-    const int16_t* row = args.input + (args.offsets[sequence] + first) * args.input_stride;
+    const int16_t* row = args.input + pool_row(args, sequence) * args.input_stride;
     std::memcpy(output, row, bytes);
     for (int64_t i = 1; i < tokens && args.kind == PoolKind::kMax; ++i) {
       row += args.input_stride;

@@ -1,11 +1,24 @@
 #include "ops/pool/pool.h"
 
+#include <algorithm>
+#include <array>
+#include <string_view>
+#include <utility>
+
 #include "fixed/fixed.h"
 #include "plan/node.h"
 #include "plan/node_reader.h"
 
 namespace pyqrt {
 namespace {
+
+constexpr std::array<std::pair<std::string_view, PoolKind>, 5> kKinds{{
+    {"first", PoolKind::kFirst},
+    {"last", PoolKind::kLast},
+    {"mean", PoolKind::kMean},
+    {"max", PoolKind::kMax},
+    {"token", PoolKind::kToken},
+}};
 
 class Pool final : public Node {
  public:
@@ -19,13 +32,16 @@ class Pool final : public Node {
     reader.expect_buffer(reader.output_spec(0), "the output", DataType::kS16, Rows::kSequences,
                          args_.width);
     const std::string kind = reader.text("kind");
-    if (kind != "first" && kind != "mean" && kind != "max" && kind != "last") {
-      reader.fail("unknown kind '" + kind + "'; known: first, last, mean, max");
+    const auto* found = std::find_if(kKinds.begin(), kKinds.end(),
+                                     [&](const auto& known) { return known.first == kind; });
+    if (found == kKinds.end()) {
+      reader.fail("unknown kind '" + kind + "'; known: first, last, mean, max, token");
     }
-    args_.kind = kind == "first"  ? PoolKind::kFirst
-                 : kind == "last" ? PoolKind::kLast
-                 : kind == "mean" ? PoolKind::kMean
-                                  : PoolKind::kMax;
+    args_.kind = found->second;
+    if (args_.kind == PoolKind::kToken) {
+      args_.token =
+          static_cast<int32_t>(reader.integer("token", 0, reader.limits().vocab_size - 1));
+    }
     report.variant = kernel_.isa;
     const int64_t count = args_.kind == PoolKind::kMean ? reader.limits().max_length : 1;
     report.widest_bits = fixed::bit_length(static_cast<uint64_t>(count) * fixed::kMaxS16) + 1;
@@ -48,6 +64,7 @@ class Pool final : public Node {
     args.input = context.buffers[input_].as<const int16_t>();
     args.input_stride = context.buffers[input_].stride;
     args.offsets = context.batch.offsets;
+    args.ids = context.batch.ids;
     args.output = context.buffers[output_].as<int16_t>();
     args.output_stride = context.buffers[output_].stride;
     return args;

@@ -98,7 +98,7 @@ def load_checkpoint(directory: str | PathLike[str], task: str | None = None) -> 
         raise ModelError(f"{transformer.path}: {error}") from None
     tokenizer_json = read_tokenizer(
         transformer,
-        described_by.TOKENIZER_CLASSES,
+        described_by,
         lowercase_first=sentences is not None and sentences.lowercase,
     )
     checkpoint = Checkpoint(

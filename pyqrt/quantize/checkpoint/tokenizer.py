@@ -8,8 +8,11 @@ from typing import Any
 
 from tokenizers import Tokenizer, normalizers
 from tokenizers.implementations.bert_wordpiece import BertWordPieceTokenizer
+from tokenizers.models import BPE
+from tokenizers.processors import TemplateProcessing
 
 from pyqrt.errors import ModelError
+from pyqrt.models import Family
 from pyqrt.quantize.checkpoint.files import Directory
 
 # Options of tokenizer_config.json and their names in a BertNormalizer.
@@ -24,26 +27,29 @@ _SPECIAL_TOKENS = ("unk_token", "sep_token", "pad_token", "cls_token", "mask_tok
 
 
 def read_tokenizer(
-    directory: Directory, wordpiece_classes: tuple[str, ...], *, lowercase_first: bool = False
+    directory: Directory, described_by: Family, *, lowercase_first: bool = False
 ) -> str | None:
     """Text of a tokenizer.json that tokenizes as transformers does, without truncation or padding.
 
-    tokenizer.json is taken as it is, except that case, accent and Chinese character options stated in
-    tokenizer_config.json win, as they do in transformers. Without it a WordPiece tokenizer is made from
-    vocab.txt; other vocabularies (byte-pair merges, SentencePiece) are read by transformers. None if there
-    is no vocabulary, or (with a warning) none that transformers, if installed, makes a tokenizer.json of.
+    tokenizer.json is taken as it is, except that options stated in tokenizer_config.json win, as they do in
+    transformers: those of case, accents and Chinese characters, and `model_input_names`. Where these, or
+    unless stated the family's, have no token types, both of two texts have type 0. Without the file a
+    WordPiece tokenizer is made from vocab.txt; other vocabularies (byte-pair merges, SentencePiece) are read
+    by transformers. None if there is no vocabulary, or (with a warning) none that transformers, if installed,
+    makes a tokenizer.json of.
 
-    wordpiece_classes: values of `tokenizer_class` that mean BERT's WordPiece.
+    described_by: the family: what values of `tokenizer_class` mean WordPiece, and of which form.
     lowercase_first: lowercase all text before anything else.
     Raises ModelError for a file that is malformed.
     """
     options = directory.optional_object("tokenizer_config.json")
     stated_class = options.get("tokenizer_class")
-    is_wordpiece = bool(wordpiece_classes) and stated_class in (None, *wordpiece_classes)
+    classes = described_by.TOKENIZER_CLASSES
+    is_wordpiece = bool(classes) and stated_class in (None, *classes)
     if directory.has("tokenizer.json"):
         tokenizer = directory.object("tokenizer.json")
     elif is_wordpiece and directory.has("vocab.txt"):
-        tokenizer = _from_vocabulary(directory, options)
+        tokenizer = _from_vocabulary(directory, options, getattr(described_by, "PAIR", None))
     else:
         converted = _by_transformers(directory, stated_class)
         if converted is None:
@@ -54,18 +60,32 @@ def read_tokenizer(
     normalizer = tokenizer.get("normalizer")
     if is_wordpiece and isinstance(normalizer, dict) and normalizer.get("type") == "BertNormalizer":
         normalizer |= {new: options[old] for old, new in _NORMALIZER_OPTIONS.items() if old in options}
-    text = json.dumps(tokenizer, ensure_ascii=False)
-    try:
-        parsed = Tokenizer.from_str(text)
-    except Exception as error:  # the library raises bare Exception
-        raise ModelError(f"{directory.path}/tokenizer.json: {error}") from None
+    parsed = _parsed(tokenizer, directory)
+    inputs = options.get("model_input_names") or ["token_type_ids"] * getattr(
+        described_by, "TOKEN_TYPES", True
+    )
+    if "token_type_ids" not in inputs:
+        tokenizer["post_processor"] = _of_one_type(tokenizer.get("post_processor"))
+        parsed = _parsed(tokenizer, directory)
     if lowercase_first:
         steps = [normalizers.Lowercase()]
         if parsed.normalizer is not None:
             steps.append(parsed.normalizer)
         parsed.normalizer = normalizers.Sequence(steps)
         return parsed.to_str()
-    return text
+    return _text(tokenizer)
+
+
+def _text(tokenizer: dict[str, Any]) -> str:
+    return json.dumps(tokenizer, ensure_ascii=False)
+
+
+def _parsed(tokenizer: dict[str, Any], directory: Directory) -> Tokenizer:
+    """A tokenizer.json as the library reads it. Raises ModelError."""
+    try:
+        return Tokenizer.from_str(_text(tokenizer))
+    except Exception as error:  # the library raises bare Exception
+        raise ModelError(f"{directory.path}/tokenizer.json: {error}") from None
 
 
 def _by_transformers(directory: Directory, stated_class: Any) -> dict[str, Any] | None:
@@ -107,8 +127,11 @@ def _converted(directory: Directory, names: set[str]) -> dict[str, Any]:
     return converted
 
 
-def _from_vocabulary(directory: Directory, options: dict[str, Any]) -> dict[str, Any]:
-    """BERT's tokenizer for vocab.txt: a token per line, its id the number of the line from 0."""
+def _from_vocabulary(directory: Directory, options: dict[str, Any], pair: str | None) -> dict[str, Any]:
+    """BERT's tokenizer for vocab.txt: a token per line, its id the number of the line from 0.
+
+    pair: how a text and its pair stand together, if not as BERT's: tokens, and "$A", "$B:1" for the two.
+    """
     path = directory.path / "vocab.txt"
     lines = directory.text("vocab.txt").removesuffix("\n").split("\n")
     vocabulary = {token: index for index, token in enumerate(lines)}
@@ -133,6 +156,42 @@ def _from_vocabulary(directory: Directory, options: dict[str, Any]) -> dict[str,
     except TypeError as error:
         raise ModelError(f"{path}: {error}") from None
     made: dict[str, Any] = json.loads(tokenizer.to_str())
+    if pair is not None:
+        cls, sep = special.get("cls_token", "[CLS]"), special.get("sep_token", "[SEP]")
+        parts = pair.replace("[CLS]", cls).replace("[SEP]", sep)
+        names = {part.split(":")[0] for part in parts.split()} - {"$A", "$B"}
+        if missing := sorted(names - vocabulary.keys()):
+            raise ModelError(f"{path} lacks {', '.join(missing)}, which stand in a pair of texts: {parts}")
+        named = [(name, vocabulary[name]) for name in sorted(names)]
+        made["post_processor"] = _template(f"{cls} $A {sep}", parts, named)
+    return made
+
+
+def _of_one_type(processor: Any) -> dict[str, Any]:
+    """A post-processor that makes of texts and pairs the same tokens, all of type 0."""
+    made: dict[str, Any] = processor or {"type": None}
+    if made["type"] == "Sequence":
+        return made | {"processors": [_of_one_type(part) for part in made["processors"]]}
+    if made["type"] is None:
+        made = _template("$A", "$A $B", [])
+    elif made["type"] == "BertProcessing":
+        special = [tuple(made["cls"]), tuple(made["sep"])]
+        (cls, _), (sep, _) = special
+        made = _template(f"{cls} $A {sep}", f"{cls} $A {sep} $B {sep}", special)
+    if made["type"] != "TemplateProcessing":
+        return made  # the others know no types
+    forms: dict[str, Any] = {
+        form: [{name: piece | {"type_id": 0} for name, piece in part.items()} for part in made[form]]
+        for form in ("single", "pair")
+    }
+    return made | forms
+
+
+def _template(single: str, pair: str, special_tokens: list[tuple[str, int]]) -> dict[str, Any]:
+    """A post-processor in a tokenizer.json."""
+    tokenizer = Tokenizer(BPE())
+    tokenizer.post_processor = TemplateProcessing(single=single, pair=pair, special_tokens=special_tokens)
+    made: dict[str, Any] = json.loads(tokenizer.to_str())["post_processor"]
     return made
 
 
