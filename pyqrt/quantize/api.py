@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import pyqrt
-from pyqrt.data import calibration_texts, heldout_texts
+from pyqrt.data import calibration_texts, heldout_texts, similarity_pairs
 from pyqrt.errors import ModelError
 from pyqrt.grids import Scales
 from pyqrt.lower import lower
@@ -240,11 +240,24 @@ def seen_and_unseen(
         return sequences[:RANDOM_SEQUENCES], sequences[RANDOM_SEQUENCES:]
     tokenizer = Tokenizer(checkpoint.tokenizer_json, config.max_length)
     if calibration is None:
-        seen = [Example(text) for text in calibration_texts()]
-        unseen = [Example(text) for text in heldout_texts()]
+        seen = _as_read(config.head.task, calibration_texts())
+        unseen = _as_read(config.head.task, heldout_texts())
     else:
         seen, unseen = _held_out(read_examples(Path(calibration)), calibration, seed)
     return encode(tokenizer, seen, config.vocab_size), encode(tokenizer, unseen, config.vocab_size)
+
+
+def _as_read(task: str, texts: Sequence[str]) -> list[Example]:
+    """Bundled texts as a task reads them: behind another where it is always of pairs, every other one where
+    it may be."""
+    pairs = {"question_answering": 1, "multiple_choice": 1, "sequence_classification": 2}.get(task)
+    if pairs is None:
+        return [Example(text) for text in texts]
+    before = [sentence for sentence, _, _ in similarity_pairs()]
+    return [
+        Example(before[number % len(before)], text) if number % pairs == 0 else Example(text)
+        for number, text in enumerate(texts)
+    ]
 
 
 def _held_out(examples: Sequence[T], source: str | Path, seed: int) -> tuple[list[T], list[T]]:
@@ -258,10 +271,13 @@ def _held_out(examples: Sequence[T], source: str | Path, seed: int) -> tuple[lis
 
 def encode(tokenizer: Tokenizer, examples: Sequence[Example], vocab_size: int) -> list[Encoded]:
     """Tokens of every example, cut at the tokenizer's length. Raises ModelError for unknown ids."""
-    texts = [example.text for example in examples]
-    pairs = [example.pair for example in examples if example.pair is not None]
+    alone = [example.text for example in examples if example.pair is None]
+    joined = [(example.text, example.pair) for example in examples if example.pair is not None]
+    first, second = [text for text, _ in joined], [pair for _, pair in joined]
+    texts, pairs = (iter(tokenizer.encode(*given, truncate=True)) for given in ((alone,), (first, second)))
     encoded = []
-    for result in tokenizer.encode(texts, pairs or None, truncate=True):
+    for example in examples:
+        result = next(texts if example.pair is None else pairs)
         largest = int(result.ids.max())
         if largest >= vocab_size:
             raise ModelError(

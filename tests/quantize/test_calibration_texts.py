@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from pyqrt.errors import ModelError
+from pyqrt.models import family
+from pyqrt.quantize.api import seen_and_unseen
+from pyqrt.quantize.checkpoint import load_checkpoint
 from pyqrt.quantize.texts import (
     Encoded,
     Example,
@@ -17,6 +20,7 @@ from pyqrt.quantize.texts import (
     read_token_ids,
     sample,
 )
+from tiny_checkpoint import checkpoint
 from tiny_encoders import tiny_encoder
 
 
@@ -55,6 +59,23 @@ def test_tables_are_read_by_their_header(tmp_path: Path, content: str, expected:
 def test_unusable_files_are_refused(tmp_path: Path, name: str, content: str, message: str) -> None:
     with pytest.raises(ModelError, match=message):
         read_examples(write(tmp_path / name, content))
+
+
+@pytest.mark.parametrize(
+    ("task", "every"),
+    [("embedding", 0), ("BertForQuestionAnswering", 1), ("BertForSequenceClassification", 2)],
+)
+def test_bundled_texts_stand_behind_others_where_a_task_reads_pairs(
+    tmp_path: Path, task: str, every: int
+) -> None:
+    architectures = [hf["architectures"][0] for hf in family("bert").tiny()]
+    number = architectures.index(task) if every else 0
+    encoder, loaded = load_checkpoint(checkpoint(tmp_path / "checkpoint", number))
+    sep = 3  # in the vocabulary
+    for sequences in seen_and_unseen(encoder, loaded, None, seed=0):
+        pairs = [sequence.ids.count(sep) == 2 for sequence in sequences]
+        assert pairs == [bool(every) and place % every == 0 for place in range(len(sequences))]
+        assert [1 in sequence.types for sequence in sequences] == pairs
 
 
 def test_missing_and_binary_files_are_refused(tmp_path: Path) -> None:
