@@ -25,7 +25,7 @@ import numpy as np
 from pyqrt import ModelError, load
 from pyqrt.nn import Encoder
 from pyqrt.quantize.api import encode
-from pyqrt.quantize.checkpoint import Checkpoint, load_checkpoint
+from pyqrt.quantize.checkpoint import Checkpoint, load_origin
 from pyqrt.quantize.gate import FloatRows, compare, float_outputs, integer_outputs
 from pyqrt.quantize.texts import Encoded, Example, read_examples, read_token_ids
 from pyqrt.runtime.tokenization import Tokenizer
@@ -117,7 +117,7 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         model = load(arguments.model, threads=1)
-        encoder, checkpoint = load_checkpoint(arguments.checkpoint, model.task.kind)
+        encoder, checkpoint = load_origin(arguments.checkpoint, model.task.kind, model.program)
         # a model file may take longer texts than the checkpoint says (pyqrt quantize --max-length)
         encoder.config = replace(encoder.config, max_length=model.limits.max_length)
         sequences = read(

@@ -22,6 +22,15 @@ class TaskName(str, Enum):
     MULTIPLE_CHOICE = "multiple_choice"
 
 
+class PoolingName(str, Enum):
+    """How an embedding is made of the tokens' rows."""
+
+    MEAN = "mean"
+    CLS = "cls"
+    LAST = "last"
+    MAX = "max"
+
+
 def quantize(
     checkpoint: Annotated[
         Path, typer.Argument(metavar="CHECKPOINT_DIR", help="Hugging Face checkpoint folder.")
@@ -34,6 +43,10 @@ def quantize(
         ),
     ] = None,
     task: Annotated[TaskName | None, typer.Option(help="Default: what the checkpoint says.")] = None,
+    pooling: Annotated[
+        PoolingName | None,
+        typer.Option(help="Of embeddings. Default: what sentence-transformers' files say, or the mean."),
+    ] = None,
     max_length: Annotated[
         int | None, typer.Option(min=1, help="Longest sequence; default: the checkpoint's.")
     ] = None,
@@ -57,6 +70,7 @@ def quantize(
         output,
         calibration=calibration,
         task=task.value if task else None,
+        pooling=pooling.value if pooling else None,
         max_length=max_length,
         gate=gate,
         force=force,

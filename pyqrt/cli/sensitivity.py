@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pyqrt.cli.quantize import TaskName
+from pyqrt.cli.quantize import PoolingName, TaskName
 
 if TYPE_CHECKING:
     from pyqrt.sensitivity.api import Sensitivity
@@ -38,6 +38,10 @@ def sensitivity(
         ),
     ] = Path("sensitivity"),
     task: Annotated[TaskName | None, typer.Option(help="Default: what the checkpoint says.")] = None,
+    pooling: Annotated[
+        PoolingName | None,
+        typer.Option(help="Of embeddings. Default: what sentence-transformers' files say, or the mean."),
+    ] = None,
     budget: Annotated[
         float,
         typer.Option(min=0, max=100, help="Most further multiply-accumulates of the proposal, in %."),
@@ -57,6 +61,7 @@ def sensitivity(
         calibration=calibration,
         recipe=recipe,
         task=task.value if task else None,
+        pooling=pooling.value if pooling else None,
         budget=budget,
         texts=texts,
         seed=seed,

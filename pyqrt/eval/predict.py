@@ -61,11 +61,11 @@ def float_run(checkpoint: Path, model: Model) -> Run:
     """
     import torch
 
-    from pyqrt.quantize.checkpoint import load_checkpoint
+    from pyqrt.quantize.checkpoint import load_origin
     from pyqrt.quantize.texts import Encoded as Tokens
     from pyqrt.quantize.texts import pack_one
 
-    encoder, _ = load_checkpoint(checkpoint, model.task.kind)
+    encoder, _ = load_origin(checkpoint, model.task.kind, model.program)
     config = encoder.config
     labels = config.head.labels if model.task.labels else ()
     for what, theirs, ours in (

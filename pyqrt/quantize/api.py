@@ -56,6 +56,7 @@ def quantize_checkpoint(
     *,
     calibration: str | Path | None = None,
     task: TaskName | None = None,
+    pooling: str | None = None,
     max_length: int | None = None,
     gate: float | None = None,
     force: bool = False,
@@ -67,6 +68,8 @@ def quantize_checkpoint(
 
     calibration: text file, one text per line, `.tsv`, or token ids as `.jsonl` (`pyqrt.quantize.texts`);
     an eighth of it is held out. None: bundled English text. task: None takes it from the checkpoint.
+    pooling: of embeddings: "mean", "first" (or "cls"), "last" or "max"; None: as sentence-transformers' files
+    say, without them the mean.
     max_length: tokens a sequence may have; None: as many as the checkpoint has positions.
     gate: least score against the float model on held-out text (`pyqrt.quantize.gate`); None: the
     task's default. force: write whatever the score. recipe: name of a bundled
@@ -83,7 +86,7 @@ def quantize_checkpoint(
     started = time.perf_counter()
     with progress_bars(progress) as report_progress:
         report_progress("reading the checkpoint", 0, 1)
-        encoder, checkpoint = load_checkpoint(Path(checkpoint_dir), task)
+        encoder, checkpoint = load_checkpoint(Path(checkpoint_dir), task, pooling)
         _limit_length(encoder, max_length)
         report_progress("reading the checkpoint", 1, 1)
         seen, unseen = seen_and_unseen(encoder, checkpoint, calibration, seed)

@@ -60,6 +60,7 @@ def analyse_checkpoint(
     *,
     calibration: str | Path | None = None,
     task: Task | None = None,
+    pooling: str | None = None,
     recipe: str | Path = "default",
     texts: int = TEXTS,
     budget: float = 10.0,
@@ -68,9 +69,9 @@ def analyse_checkpoint(
 ) -> Sensitivity:
     """Ranks the quantized tensors of a Hugging Face checkpoint, and proposes which get 16 bits.
 
-    calibration, task, recipe: as of `pyqrt.quantize.api.quantize_checkpoint`. texts: held-out texts to
-    rank on, at most half of them; the others measure the proposal. budget: further multiply-accumulates
-    that the proposal may have over all 8 bits, in per cent. seed: which texts are drawn.
+    calibration, task, pooling, recipe: as of `pyqrt.quantize.api.quantize_checkpoint`. texts: held-out
+    texts to rank on, at most half of them; the others measure the proposal. budget: further
+    multiply-accumulates that the proposal may have over all 8 bits, in per cent. seed: which texts are drawn.
 
     The same call gives the same result on the same machine. Raises ModelError when the checkpoint, text
     or an option is unusable.
@@ -78,7 +79,7 @@ def analyse_checkpoint(
     settings = read_recipe(recipe)
     with progress_bars(progress) as report_progress:
         report_progress("reading the checkpoint", 0, 1)
-        encoder, checkpoint = load_checkpoint(Path(checkpoint_dir), task)
+        encoder, checkpoint = load_checkpoint(Path(checkpoint_dir), task, pooling)
         report_progress("reading the checkpoint", 1, 1)
         seen, unseen = seen_and_unseen(encoder, checkpoint, calibration, seed)
         return analyse(encoder, seen, unseen, settings, texts, budget, seed, report_progress)

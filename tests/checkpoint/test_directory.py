@@ -58,6 +58,27 @@ def test_modules(sentences, options, pooling, normalize):
     assert torch.allclose(norms, torch.ones(2)) == normalize
 
 
+def test_a_pooling_that_is_asked_for(sentences):
+    for name, kind in (
+        ("cls", "first"),
+        ("first", "first"),
+        ("last", "last"),
+        ("max", "max"),
+        ("mean", "mean"),
+    ):
+        head = load_checkpoint(sentences.path, pooling=name)[0].config.head
+        assert (head.pooling, head.normalize) == (kind, True)
+    with pytest.raises(ModelError, match=r"pooling is 'median'; embedding needs one of .*'first'"):
+        load_checkpoint(sentences.path, pooling="median")
+
+
+def test_no_pooling_can_be_asked_of_other_tasks(saved_as):
+    saved = saved_as("BertForMaskedLM")
+    with pytest.raises(ModelError, match="it can be chosen for embeddings, the task is masked_lm"):
+        load_checkpoint(saved.path, pooling="cls")
+    assert load_checkpoint(saved.path, "embedding", "cls")[0].config.head.pooling == "first"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -16,7 +16,7 @@ from pyqrt.cli import app
 from pyqrt.errors import ModelError
 from pyqrt.eval import evaluate
 from pyqrt.eval.metrics import ACCURACY, PEARSON, SPEARMAN
-from pyqrt.eval.predict import float_run
+from pyqrt.eval.predict import float_run, integer_run
 from pyqrt.quantize.api import quantize_checkpoint
 from pyqrt.quantize.checkpoint import load_checkpoint
 from tiny_checkpoint import checkpoint
@@ -111,6 +111,22 @@ def test_the_float_run_is_the_encoder(pair: tuple[Path, Path]) -> None:
         expected = encoder(torch.tensor([1, 5, 9, 3]), [0, 3, 4])
     assert scale == 1.0
     np.testing.assert_array_equal(values, expected.numpy())
+
+
+@pytest.mark.parametrize("pooling", ["cls", "last", "max"])
+def test_the_float_run_pools_as_the_model_file_does(
+    pair: tuple[Path, Path], tmp_path: Path, pooling: str
+) -> None:
+    source, path = pair[0], tmp_path / "model.qrt"
+    quantize_checkpoint(source, path, pooling=pooling, progress=False)
+    model = pyqrt.load(path)
+    ids = [np.array([1, 5, 9, 3, 8], np.int32)]
+    types = [np.zeros_like(ids[0])]
+    (expected,), _ = float_run(source, model)(ids, types)
+    (actual,), scale = integer_run(model)(ids, types)
+    assert expected @ (actual * scale) > 0.99
+    (mean,), _ = float_run(source, pyqrt.load(pair[1]))(ids, types)
+    assert expected @ mean < 0.95
 
 
 @pytest.mark.parametrize(("number", "message"), [(3, "labels of"), (2, "vocabulary of")])

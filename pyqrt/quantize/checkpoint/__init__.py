@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from pyqrt.errors import ModelError
 from pyqrt.models import family
 from pyqrt.nn import Encoder
+from pyqrt.nn.config import Head, Pooling
 from pyqrt.nn.huggingface import Source
+from pyqrt.program import Program
 from pyqrt.quantize.checkpoint.files import Directory
 from pyqrt.quantize.checkpoint.ranges import read_limits
 from pyqrt.quantize.checkpoint.sentence_transformers import read_sentence_transformer
@@ -43,7 +45,9 @@ class Checkpoint:
     dense: str = ""
 
 
-def load_checkpoint(directory: str | PathLike[str], task: str | None = None) -> tuple[Encoder, Checkpoint]:
+def load_checkpoint(
+    directory: str | PathLike[str], task: str | None = None, pooling: str | None = None
+) -> tuple[Encoder, Checkpoint]:
     """Read a checkpoint into a float32 encoder (CPU, evaluation mode).
 
     directory: config.json, weights (model.safetensors or pytorch_model.bin, also sharded, or an exported
@@ -52,6 +56,7 @@ def load_checkpoint(directory: str | PathLike[str], task: str | None = None) -> 
     task: "embedding", "sequence_classification", "token_classification" or "question_answering"; None
     takes it from the files. Embeddings are pooled, projected and normalised as modules.json says; without
     one they are the mean of all tokens, normalised to length 1.
+    pooling: of embeddings, instead of that: "mean", "first" (or "cls"), "last" or "max".
 
     max_length is the smallest of the position table, and max_seq_length of sentence-transformers or else
     the tokenizer's model_max_length.
@@ -82,6 +87,8 @@ def load_checkpoint(directory: str | PathLike[str], task: str | None = None) -> 
             config = replace(config, head=sentences.head(config.head, config.hidden_size))
     except ModelError as error:
         raise ModelError(f"{transformer.path}/config.json: {error}") from None
+    if pooling is not None:
+        config = replace(config, head=_pooled(config.head, pooling))
 
     with torch.device("meta"):
         encoder = Encoder(config)
@@ -112,3 +119,18 @@ def load_checkpoint(directory: str | PathLike[str], task: str | None = None) -> 
         dense=sentences.dense.name if sentences and sentences.dense else "",
     )
     return encoder.eval(), checkpoint
+
+
+def load_origin(directory: str | PathLike[str], kind: str, program: Program) -> tuple[Encoder, Checkpoint]:
+    """The checkpoint that a model file was made from, with the head that the file has.
+
+    kind, program: the file's. Raises ModelError as `load_checkpoint` does.
+    """
+    kinds = [str(node.attributes["kind"]) for node in program.nodes if node.op == "pool"]
+    return load_checkpoint(directory, kind, kinds[-1] if kind == "embedding" and kinds else None)
+
+
+def _pooled(head: Head, pooling: str) -> Head:
+    if head.task != "embedding":
+        raise ModelError(f"pooling is {pooling!r}; it can be chosen for embeddings, the task is {head.task}")
+    return replace(head, pooling=cast(Pooling, "first" if pooling == "cls" else pooling))

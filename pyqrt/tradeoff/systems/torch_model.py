@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from pyqrt.errors import ModelError
 from pyqrt.nn.config import Head
-from pyqrt.quantize.checkpoint import load_checkpoint
+from pyqrt.quantize.checkpoint import load_origin
 from pyqrt.quantize.checkpoint.files import Directory
 from pyqrt.quantize.checkpoint.sentence_transformers import read_sentence_transformer
 from pyqrt.runtime import format as model_format
@@ -76,7 +76,8 @@ def transformers_folder(checkpoint: str | Path) -> Path:
 def read_encoder(job: Job) -> Encoder:
     """pyqrt's float encoder of the job's checkpoint and task, which says what the head is."""
     assert job.checkpoint is not None
-    encoder, _ = load_checkpoint(job.checkpoint, model_format.read(job.model).task.kind)
+    file = model_format.read(job.model)
+    encoder, _ = load_origin(job.checkpoint, file.task.kind, file.program)
     return encoder
 
 
