@@ -68,5 +68,6 @@ def tiny() -> list[dict[str, Any]]:
         both("ForTokenClassification", **labels("O", "B", "I"), **odd, pos_att_type=["c2p"]),
         both("ForQuestionAnswering", pos_att_type=["p2c"], position_biased_input=True),
         both("ForMaskedLM", **odd),
-        both("ForMaskedLM", legacy=False, pooler_hidden_act="tanh"),
+        both("ForMaskedLM", tie_word_embeddings=False),
+        both("ForMaskedLM", legacy=False, tie_word_embeddings=False),
     ]

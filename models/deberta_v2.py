@@ -48,7 +48,8 @@ def configure(
     """config.json as an EncoderConfig. The last two are of version 1."""
     refuse_unsupported(hf, _ONLY)
     types = hf.get("type_vocab_size", 0)
-    options = {**_DEFAULTS, **hf, "type_vocab_size": types or 1}
+    tied = hf.get("tie_word_embeddings", True) or not hf.get("legacy", True)  # which has no decoder
+    options = {**_DEFAULTS, **hf, "type_vocab_size": types or 1, "tie_word_embeddings": tied}
     config: EncoderConfig = bert.configure(options, "embedding")
     sizes = dict.fromkeys(("embedding_size", "pooler_hidden_size"), config.hidden_size)
     sizes["attention_head_size"] = config.head_dim
@@ -118,8 +119,8 @@ def parameters(config: EncoderConfig) -> dict[str, Source]:
         for ours, theirs in (("transform", "dense"), ("norm", "LayerNorm")):
             legacy = f"cls.predictions.transform.{theirs}"
             modules[f"head.{ours}"] = Source((legacy, f"lm_predictions.lm_head.{theirs}"))
-        biases = ("cls.predictions.bias", "cls.predictions.decoder.bias", "lm_predictions.lm_head.bias")
-        modules["head.classifier.bias"] = Source(biases)
+        biases = ("cls.predictions.bias", "cls.predictions.decoder.bias")[:: 1 if config.head.tied else -1]
+        modules["head.classifier.bias"] = Source((*biases, "lm_predictions.lm_head.bias"))
     return parameter_sources(config, modules)
 
 
@@ -142,7 +143,7 @@ def tiny() -> list[dict[str, Any]]:
         v3("ForSequenceClassification", **labels("no", "maybe", "yes"), share_att_key=False),
         v3("ForTokenClassification", **labels("O", "B", "I"), pos_att_type=["c2p"], norm_rel_ebd="none"),
         v3("ForQuestionAnswering", pos_att_type=["p2c"], norm_rel_ebd="none", share_att_key=False),
-        v3("ForMaskedLM", **odd, conv_kernel_size=3, conv_act="gelu"),
+        v3("ForMaskedLM", **odd, conv_kernel_size=3, conv_act="gelu", tie_word_embeddings=False),
         v3("ForMaskedLM", legacy=False, position_buckets=-1, max_relative_positions=6),
         v3("ForMultipleChoice", position_biased_input=True, pooler_hidden_act="tanh"),
     ]
