@@ -1,8 +1,8 @@
 """Longformer (Beltagy et al. 2020, arXiv 2004.05150): RoBERTa that sees windows.
 
-transformers makes tokens global that a caller names, and by itself the first one in sequence classification;
-in two other tasks as many as a question or a choice has, and these are refused. Embeddings, token
-classification and masked language models have none unless asked.
+transformers makes tokens global that a caller names, and by itself the first one in sequence classification
+and those before the first separator, the question, in question answering. In multiple choice they are the
+last ones, and it is refused. In embeddings, token classification and masked language models there are none.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ TOKENIZER_CLASSES = ()
 _CLASS_PREFIX = "Longformer"
 _DEFAULTS = {"vocab_size": 30522, "pad_token_id": 1}
 _WINDOW = 512
-_TASKS = ("embedding", "sequence_classification", "token_classification", "masked_lm")
+_SEPARATOR = 2  # transformers' LongformerConfig
+_TASKS = ("embedding", "sequence_classification", "token_classification", "question_answering", "masked_lm")
 
 
 def configure(hf: Mapping[str, Any], task: str | None) -> EncoderConfig:
@@ -36,8 +37,8 @@ def configure(hf: Mapping[str, Any], task: str | None) -> EncoderConfig:
     config: EncoderConfig = roberta.configure(hf, task, _CLASS_PREFIX, _DEFAULTS, MODEL_TYPE)
     if config.head.task not in _TASKS:
         raise ModelError(
-            f"the task is {config.head.task}, for which transformers lets {MODEL_TYPE} see so many tokens "
-            f"from everywhere as the text says, which is not implemented; implemented are {', '.join(_TASKS)}"
+            f"the task is {config.head.task}, for which transformers lets {MODEL_TYPE} see the last tokens "
+            f"from everywhere, which is not implemented; implemented are {', '.join(_TASKS)}"
         )
     stated = hf.get("attention_window", _WINDOW)
     windows = [stated] * config.num_hidden_layers if isinstance(stated, int) else stated
@@ -47,7 +48,8 @@ def configure(hf: Mapping[str, Any], task: str | None) -> EncoderConfig:
     return replace(
         config,
         windows=tuple(window // 2 for window in windows),
-        first_global=config.head.task == "sequence_classification",
+        first_global=config.head.task in ("sequence_classification", "question_answering"),
+        first_until=hf.get("sep_token_id", _SEPARATOR) if config.head.task == "question_answering" else None,
     )
 
 
@@ -69,5 +71,9 @@ def tiny() -> list[dict[str, Any]]:
         longformer("ForTokenClassification", **labels("O", "B", "I"), **odd),
         longformer("ForSequenceClassification", **labels("no", "maybe", "yes"), max_position_embeddings=90),
         longformer("ForSequenceClassification", **labels("no", "yes"), **odd, attention_window=[4, 64]),
+        longformer("ForQuestionAnswering", **odd, max_position_embeddings=90),
+        longformer(
+            "ForQuestionAnswering", sep_token_id=9, attention_window=[4, 16], max_position_embeddings=60
+        ),
         longformer("ForMaskedLM", attention_window=64, pad_token_id=0),
     ]

@@ -146,15 +146,13 @@ def sequence_offsets(offsets: Array, tokens: int, longest: int) -> NDArray[Any]:
     return result
 
 
-def token_ids(ids: Array | None, kind: str, tokens: int) -> NDArray[Any] | None:
-    """What pooling of this kind reads of `ids`, int32 [tokens]: nothing, unless it goes by ids.
+def token_ids(ids: Array | None, tokens: int, reader: str) -> NDArray[Any]:
+    """int32 [tokens], for an argument `reader` that looks for a token by its id.
 
     Raises TypeError for another dtype, ModelError for another shape, or if they are missing.
     """
-    if kind != "token":
-        return None
     if ids is None:
-        raise ModelError("ids is None; kind 'token' looks for a token by its id")
+        raise ModelError(f"ids is None; {reader} looks for a token by its id")
     return vector("ids", ids, np.int32, tokens)
 
 

@@ -143,6 +143,8 @@ def attention(
     window: int | None = None,
     first_key: bool = False,
     first_query: bool = False,
+    until: int | None = None,
+    ids: Tensor | None = None,
     relative_index: Tensor | None = None,
     relative_bias: Tensor | None = None,
     relative_key: Tensor | None = None,
@@ -152,12 +154,13 @@ def attention(
     """As `pyqrt.ops.attention`; relative tables are copied."""
     kernels = _kernels(variant)
     torch = sys.modules["torch"]
-    rows = key if first_query else query
-    tokens, width = _matrix("key" if first_query else "query", rows, query, torch.int8).shape
+    one_query = first_query and until is None
+    name, rows = ("key", key) if one_query else ("query", query)
+    tokens, width = _matrix(name, rows, query, torch.int8).shape
     _matrix("key", key, query, torch.int8, rows=tokens, width=width)
     _matrix("value", value, query, torch.int8, rows=tokens, width=width)
     ends = sequence_offsets(_host(offsets), tokens, _LONGEST)
-    if first_query:
+    if one_query:
         _matrix("query", query, query, torch.int8, rows=len(ends) - 1, width=width)
     for name, tensor in (("query", query), ("key", key), ("value", value)):
         _within(name, tensor, _S8)
@@ -194,8 +197,14 @@ def attention(
         *(None if table is None else _device(table, query) for table in (index, *tables)),
         first_key,
         first_query,
+        None if until is None else _ids(ids, query, tokens, "until"),
+        -1 if until is None else integer("until", until, 0, _S32),
     )
     return output
+
+
+def _ids(ids: Tensor | None, like: Tensor, tokens: int, reader: str) -> Tensor:
+    return _device(token_ids(None if ids is None else _host(ids), tokens, reader), like)
 
 
 def layernorm(
@@ -290,8 +299,7 @@ def pool(
     ends = sequence_offsets(_host(offsets), rows.shape[0], _LONGEST)
     output = input.new_empty((len(ends) - 1, rows.shape[1]))
     chosen = kernels.PoolKind[choice("kind", kind, POOL_KINDS)]
-    numbers = token_ids(None if ids is None else _host(ids), kind, rows.shape[0])
-    there = None if numbers is None else _device(numbers, input)
+    there = _ids(ids, input, rows.shape[0], "kind 'token'") if kind == "token" else None
     integer("token", token, 0, _S32)
     kernels.pool(chosen, rows, _device(ends, input), there, token, output, _stream(input))
     return output

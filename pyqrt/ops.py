@@ -250,6 +250,8 @@ def attention(
     window: int | None = None,
     first_key: bool = False,
     first_query: bool = False,
+    until: int | None = None,
+    ids: Array | None = None,
     relative_index: Array | None = None,
     relative_bias: Array | None = None,
     relative_key: Array | None = None,
@@ -267,16 +269,18 @@ def attention(
 
     window: a token sees those at most so far away; None: all. first_key: and the first of its sequence.
     first_query: the first token of a sequence has the only query, query being [sequences, heads * d]; all
-    other tokens get 0. relative_index: int32 [2 R + 1], the row of
-    the following tables for the distance i - j, clamped to [-R, R]; relative_bias: int32 [heads, rows],
-    below 2^28; relative_key, relative_query: int8 [rows, heads * d].
+    other tokens get 0. until: the first ones are all tokens before the first whose id, of `ids` int32
+    [tokens], is this, all if none is; query is [tokens, heads * d] always. relative_index: int32
+    [2 R + 1], the row of the following tables for the distance i - j, clamped to [-R, R]; relative_bias:
+    int32 [heads, rows], below 2^28; relative_key, relative_query: int8 [rows, heads * d].
     """
-    name, rows_of_all = ("key", key) if first_query else ("query", query)
+    one_query = first_query and until is None
+    name, rows_of_all = ("key", key) if one_query else ("query", query)
     tokens, width = matrix(name, rows_of_all, np.int8).shape
     keys = matrix("key", key, np.int8, rows=tokens, width=width)
     values = matrix("value", value, np.int8, rows=tokens, width=width)
     ends = sequence_offsets(offsets, tokens, _MAX_LENGTH)
-    queries = matrix("query", query, np.int8, rows=len(ends) - 1 if first_query else tokens, width=width)
+    queries = matrix("query", query, np.int8, rows=len(ends) - 1 if one_query else tokens, width=width)
     for name, array in (("query", queries), ("key", keys), ("value", values)):
         check_range(name, array, -MAX_S8, MAX_S8)
 
@@ -313,6 +317,8 @@ def attention(
         -1 if window is None else integer("window", window, 0, _MAX_LENGTH),
         first_key,
         first_query,
+        None if until is None else token_ids(ids, tokens, "until"),
+        -1 if until is None else integer("until", until, 0, MAX_S32),
         index,
         *tables,
         rows,
@@ -449,7 +455,7 @@ def pool(
     ends = sequence_offsets(offsets, rows.shape[0], _MAX_LENGTH)
     output = np.empty((ends.shape[0] - 1, rows.shape[1]), np.int16)
     chosen = _ops.PoolKind[choice("kind", kind, POOL_KINDS)]
-    numbers = token_ids(ids, kind, rows.shape[0])
+    numbers = token_ids(ids, rows.shape[0], "kind 'token'") if kind == "token" else None
     _ops.pool(rows, ends, chosen, numbers, integer("token", token, 0, MAX_S32), output, variant)
     return like(input, output)
 

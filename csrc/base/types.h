@@ -35,6 +35,13 @@ constexpr int64_t round_up(int64_t a, int64_t b) {
   return ceil_div(a, b) * b;
 }
 
+// The place of the first of `count` numbers that is `wanted`; `count` if none is.
+constexpr int64_t place_of(int32_t wanted, const int32_t* numbers, int64_t count) {
+  int64_t place = 0;
+  while (place < count && numbers[place] != wanted) ++place;
+  return place;
+}
+
 // Every tensor of a model file and every buffer of an arena starts on a cache line.
 inline constexpr std::size_t kAlignment = 64;
 

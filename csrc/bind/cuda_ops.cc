@@ -109,7 +109,7 @@ void attention(const Matrix<const int8_t>& query, const Matrix<const int8_t>& ke
                const std::optional<Matrix<const int32_t>>& relative_bias,
                const std::optional<Matrix<const int8_t>>& relative_key,
                const std::optional<Matrix<const int8_t>>& relative_query, bool first_key,
-               bool first_query) {
+               bool first_query, const std::optional<Vector<const int32_t>>& ids, int32_t until) {
   AttentionArgs args;
   args.query = query.data();
   args.key = key.data();
@@ -128,6 +128,8 @@ void attention(const Matrix<const int8_t>& query, const Matrix<const int8_t>& ke
   args.window = window;
   args.first_key = first_key;
   args.first_query = first_query;
+  if (ids) args.ids = ids->data();
+  args.until = until;
   if (relative_index) {
     args.relative_index = relative_index->data();
     args.relative_reach = extent(*relative_index, 0) / 2;
@@ -296,15 +298,15 @@ NB_MODULE(PYQRT_MODULE, module) {
              nb::arg("residual").none(), nb::arg("residual_multiplier"), nb::arg("residual_shift"),
              nb::arg("output"), nb::arg("tile"), nb::arg("stream"),
              nb::arg("polynomial") = "minimax");
-  module.def("attention", &attention, nb::arg("query"), nb::arg("key"), nb::arg("value"),
-             nb::arg("offsets"), nb::arg("longest"), nb::arg("score_multiplier"),
-             nb::arg("output_multiplier"), nb::arg("output_exponent"), nb::arg("zero_point"),
-             nb::arg("output"), nb::arg("stream"), nb::arg("polynomial") = "minimax",
-             nb::arg("window") = -1, nb::arg("relative_index").none() = nb::none(),
-             nb::arg("relative_bias").none() = nb::none(),
-             nb::arg("relative_key").none() = nb::none(),
-             nb::arg("relative_query").none() = nb::none(), nb::arg("first_key") = false,
-             nb::arg("first_query") = false);
+  module.def(
+      "attention", &attention, nb::arg("query"), nb::arg("key"), nb::arg("value"),
+      nb::arg("offsets"), nb::arg("longest"), nb::arg("score_multiplier"),
+      nb::arg("output_multiplier"), nb::arg("output_exponent"), nb::arg("zero_point"),
+      nb::arg("output"), nb::arg("stream"), nb::arg("polynomial") = "minimax",
+      nb::arg("window") = -1, nb::arg("relative_index").none() = nb::none(),
+      nb::arg("relative_bias").none() = nb::none(), nb::arg("relative_key").none() = nb::none(),
+      nb::arg("relative_query").none() = nb::none(), nb::arg("first_key") = false,
+      nb::arg("first_query") = false, nb::arg("ids").none() = nb::none(), nb::arg("until") = -1);
   module.def("layernorm", &layernorm, nb::arg("input"), nb::arg("epsilon"), nb::arg("gain8").none(),
              nb::arg("bias8").none(), nb::arg("shift8"), nb::arg("output8").none(),
              nb::arg("gain16").none(), nb::arg("bias16").none(), nb::arg("shift16"),

@@ -31,7 +31,11 @@ void test_attention(int cases) {
     };
     args.first_key = random.integer(0, 2) == 0;
     args.first_query = random.integer(0, 4) == 0;
-    const Matrix<int8_t> query = input(args.first_query ? sequences : offsets.back());
+    const auto ids = vector_of<int32_t>(random, offsets.back(), 0, 20, Draw::kEven);
+    args.ids = ids.data();
+    args.until = random.one_of<int32_t>({-1, 5});
+    const bool one_query = args.first_query && args.until < 0;
+    const Matrix<int8_t> query = input(one_query ? sequences : offsets.back());
     const Matrix<int8_t> key = input(offsets.back()), value = input(offsets.back());
     const auto score_multiplier =
         vector_of<uint32_t>(random, args.heads, 1, 1 << random.integer(4, 30));
@@ -75,6 +79,7 @@ void test_attention(int cases) {
                                            {"window", args.window},
                                            {"first_key", args.first_key},
                                            {"first_query", args.first_query},
+                                           {"until", args.until},
                                            {"relative", args.relative_rows}});
     check_variants("attention", kAttentionKernels, the_case, [&](AttentionKernel& kernel) {
       Matrix<int8_t> output(offsets.back(), width, 5);

@@ -52,6 +52,8 @@ def lower_attention(
     tensors = _multipliers(parts, config, prefix, context) | positions
     if attention.first is not None:
         inputs += _first(parts, f"{prefix}.first", attention.first, source, stream)
+        if attention.first.until is not None:
+            attributes |= {"first_until": attention.first.until}
         tensors |= _multipliers(parts, config, f"{prefix}.first", context, "first_")
     output = builder.buffer("s8", "tokens", config.layer_size)
     builder.node(
@@ -118,8 +120,13 @@ def _projected(parts: Parts, prefix: str, linears: dict[str, nn.Linear], source:
 def _first(
     parts: Parts, prefix: str, first: FirstAttention, source: IntegerInput, stream: Stream
 ) -> tuple[int, int]:
-    """Keys and values that the first tokens see, int8, and the first tokens' queries, from int16."""
+    """Keys and values that the first tokens see, int8, and the first tokens' queries.
+
+    Of one token a sequence from int16; of several, which may be any, all tokens', from int8.
+    """
     keys = _projected(parts, prefix, {"key": first.key, "value": first.value}, source)
+    if first.until is not None:
+        return keys, _projected(parts, prefix, {"query": first.query}, source)
     token = parts.pooled(f"{prefix}.token", IntegerInput(stream.buffer, stream.scale), "first")
     return keys, _projected(parts, prefix, {"query": first.query}, token)
 

@@ -258,7 +258,8 @@ class EncoderConfig:
     convolution: beside the first layer; None: there is none.
     windows: for each layer how far a token sees to both sides, None being everything; empty: everything.
     first_global: a sequence's first token is seen from everywhere, and sees everything by projections of
-    its own (Beltagy et al. 2020, arXiv 2004.05150).
+    its own (Beltagy et al. 2020, arXiv 2004.05150). first_until: instead of that one all before the first
+    token of this id, in a sequence without one all.
     """
 
     family: str
@@ -295,6 +296,7 @@ class EncoderConfig:
     convolution: Convolution | None = None
     windows: tuple[int | None, ...] = ()
     first_global: bool = False
+    first_until: int | None = None
 
     def __post_init__(self) -> None:
         for name in (
@@ -392,6 +394,12 @@ class EncoderConfig:
             "first_global: implemented for post-norm encoders with positions in the embeddings only, "
             "without bottlenecks",
         )
+        if self.first_until is not None:
+            _require_count("first_until", self.first_until, 0)
+            _require(
+                self.first_global and self.first_until < self.vocab_size,
+                f"first_until is {self.first_until}; it must be a token's id, with first_global",
+            )
         for window in self.windows:
             if window is not None:
                 _require_count("windows", window, 0)

@@ -126,7 +126,8 @@ class Encoder(nn.Module):
             add(taken, attention.value)
             if attention.first is not None:
                 add(taken, attention.first.key, attention.first.value)
-                add(f"{prefix}.attention.first.token", attention.first.query)
+                token = f"{prefix}.attention.first.token"
+                add(token if attention.first.until is None else taken, attention.first.query)
             add(f"{prefix}.attention.context", attention.output)
             source = f"{prefix}.attention.output"
             for block, ffn in layer.feed_forwards():

@@ -168,10 +168,15 @@ class Attention(Block):
             query, key = (rotate(x, self.num_heads, *tables, self.rotary.interleaved) for x in (query, key))
         query, key = self.query_tap(query), self.key_tap(key)
         value = self.value_tap(self.value(taken))
-        further = None if self.relative is None and self.window is None else self.further_scores
-        context = packing.attention(query, key, value, self.num_heads, self.scale, further)
-        if self.first is not None:
-            context = context.index_copy(0, packing.first_rows, self.first(source, packing))
+        firsts = None if self.first is None else packing.firsts(self.first.until)
+
+        def further(query: Tensor, key: Tensor, rows: Tensor) -> Tensor:
+            return self.further_scores(query, key, None if firsts is None else firsts[rows])
+
+        plain = self.relative is None and self.window is None
+        context = packing.attention(query, key, value, self.num_heads, self.scale, None if plain else further)
+        if self.first is not None and firsts is not None:
+            context = self.first(context, source, packing, firsts)
         return self.add(self.output(self.context_tap(context)), x)
 
     def rotary_tables(self, positions: Tensor) -> tuple[Tensor, Tensor]:
@@ -193,16 +198,19 @@ class Attention(Block):
             self.relative_query_tap(query(rows)) if kind.queries else None,
         )
 
-    def further_scores(self, query: Tensor, key: Tensor) -> Tensor:
-        """What is added to the scores of [sequences, heads, length, d] each; minus infinity: not seen."""
+    def further_scores(self, query: Tensor, key: Tensor, firsts: Tensor | None) -> Tensor:
+        """What is added to the scores of [sequences, heads, length, d] each; minus infinity: not seen.
+
+        firsts: the keys that all tokens see, bool [sequences, length].
+        """
         scores = torch.zeros((), dtype=query.dtype, device=query.device)
         if self.relative is not None:
             scores = scores + self.relative_scores(query, key)
         if self.window is not None:
             place = torch.arange(query.shape[2], device=query.device)
             unseen = (place[:, None] - place[None, :]).abs() > self.window
-            if self.first is not None:
-                unseen[:, 0] = False
+            if firsts is not None:
+                unseen = unseen & ~firsts[:, None, None, :]
             scores = scores.masked_fill(unseen, -torch.inf)
         return scores
 
@@ -230,26 +238,33 @@ class Attention(Block):
 
 
 class FirstAttention(nn.Module):
-    """What the first token of a sequence sees of all its tokens, by projections of its own."""
+    """What the first tokens of a sequence see of all its tokens, by projections of their own."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         width, biases = config.hidden_size, config.attention_biases
         self.num_heads = config.num_attention_heads
         self.scale = config.score_scale
+        self.until = config.first_until
         self.query = nn.Linear(width, width, bias="query" in biases)
         self.key = nn.Linear(width, width, bias="key" in biases)
         self.value = nn.Linear(width, width, bias="value" in biases)
-        self.token_tap = Tap()
+        if self.until is None:
+            self.token_tap = Tap()
         self.query_tap = Tap()
         self.key_tap = Tap()
         self.value_tap = Tap()
 
-    def forward(self, x: Tensor, packing: Packing) -> Tensor:
-        """[tokens, hidden] -> the first tokens' context, [sequences, hidden]."""
-        query = self.query_tap(self.query(self.token_tap(packing.pool(x, "first"))))
+    def forward(self, context: Tensor, x: Tensor, packing: Packing, firsts: Tensor) -> Tensor:
+        """`context`, like x [tokens, hidden], that of the first tokens (bool [tokens]) replaced."""
         key, value = self.key_tap(self.key(x)), self.value_tap(self.value(x))
-        return packing.first_attention(query, key, value, self.num_heads, self.scale)
+        if self.until is not None:
+            query = self.query_tap(self.query(x))
+            own = packing.attention(query, key, value, self.num_heads, self.scale)
+            return torch.where(firsts[:, None], own, context)
+        query = self.query_tap(self.query(self.token_tap(packing.pool(x, "first"))))
+        own = packing.first_attention(query, key, value, self.num_heads, self.scale)
+        return context.index_copy(0, packing.first_rows, own)
 
 
 class FeedForward(Block):

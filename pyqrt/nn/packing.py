@@ -13,6 +13,8 @@ from torch.nn import functional
 from pyqrt.errors import ModelError
 from pyqrt.nn.config import Pooling
 
+Further = Callable[[Tensor, Tensor, Tensor], Tensor]
+
 
 def beside(x: Tensor, positions: Tensor, reach: int) -> Tensor:
     """Rows beside those around them in their sequences: [tokens, width] -> [tokens, (2 reach + 1) width].
@@ -88,11 +90,20 @@ class Packing:
 
     def rows_of(self, token: int) -> Tensor:
         """Every sequence's first row whose id is `token`, its first row if there is none: [sequences]."""
+        return self.first_rows + self._places_of(token) % self._length_column[:, 0]
+
+    def firsts(self, until: int | None) -> Tensor:
+        """Which rows are their sequences' first ones: one, or those before the first token `until`."""
+        if until is None:
+            return self.positions == 0
+        return self.positions < self._places_of(until)[self._sequence_of_row]
+
+    def _places_of(self, token: int) -> Tensor:
+        """Where the first token of that id is in every sequence, its length if there is none: [sequences]."""
         there = self.ids == token
-        place = self._length_column[:, 0].scatter_reduce(
+        return self._length_column[:, 0].scatter_reduce(
             0, self._sequence_of_row[there], self.positions[there], "amin"
         )
-        return self.first_rows + place % self._length_column[:, 0]
 
     def to_tokens(self, rows: Tensor) -> Tensor:
         """Every token's row of its sequence: [sequences, width] -> [tokens, width]."""
@@ -105,21 +116,21 @@ class Packing:
         value: Tensor,
         num_heads: int,
         scale: float,
-        further: Callable[[Tensor, Tensor], Tensor] | None = None,
+        further: Further | None = None,
     ) -> Tensor:
         """softmax(Q K^T scale + further) V, per head, within every sequence.
 
         query, key, value, result: [tokens, hidden], head h in columns [h d, (h + 1) d).
-        further: of Q and K [sequences, heads, length, d] makes what is added to the scores, of a shape
-        that extends to [sequences, heads, length, length].
+        further: of Q and K [sequences, heads, length, d], and of their rows [sequences, length], makes what
+        is added to the scores, of a shape that extends to [sequences, heads, length, length].
         """
         if len(self._groups) == 1:
-            return _attention(query, key, value, len(self.lengths), num_heads, scale, further)
+            return _attention(query, key, value, self._groups[0], num_heads, scale, further)
         context = torch.empty_like(query)
         for group in self._groups:
             rows = group.flatten()
             heads = query[rows], key[rows], value[rows]
-            context.index_copy_(0, rows, _attention(*heads, len(group), num_heads, scale, further))
+            context.index_copy_(0, rows, _attention(*heads, group, num_heads, scale, further))
         return context
 
     def first_attention(
@@ -130,7 +141,7 @@ class Packing:
         for group in self._groups:
             rows, own = group.flatten(), self._sequence_of_row[group[:, 0]]
             heads = query[own], key[rows], value[rows]
-            context = context.index_copy(0, own, _attention(*heads, len(group), num_heads, scale, None))
+            context = context.index_copy(0, own, _attention(*heads, group, num_heads, scale, None))
         return context
 
 
@@ -138,18 +149,18 @@ def _attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    sequences: int,
+    group: Tensor,
     num_heads: int,
     scale: float,
-    further: Callable[[Tensor, Tensor], Tensor] | None,
+    further: Further | None,
 ) -> Tensor:
-    """Attention where the rows are `sequences` sequences of equal length, of queries and of keys."""
+    """Attention of sequences of equal length, whose rows are `group`, or one query of each of them."""
     rows, hidden = query.shape
 
     def split(x: Tensor) -> Tensor:
-        return x.reshape(sequences, len(x) // sequences, num_heads, hidden // num_heads).transpose(1, 2)
+        return x.reshape(len(group), len(x) // len(group), num_heads, hidden // num_heads).transpose(1, 2)
 
     q, k = split(query), split(key)
-    mask = None if further is None else further(q, k)
+    mask = None if further is None else further(q, k, group)
     context = functional.scaled_dot_product_attention(q, k, split(value), attn_mask=mask, scale=scale)
     return context.transpose(1, 2).reshape(rows, hidden)

@@ -26,7 +26,7 @@ def attention(
 
     inputs: the queries, keys and values side by side; or the first two, and the values; or all three, and
     what first tokens that see and are seen from everywhere use: keys and values, queries. ids [batch,
-    sequence]: any tensor of that shape. absent [batch, 1, 1, sequence]: 1 for padding, else 0.
+    sequence]: of the tokens. absent [batch, 1, 1, sequence]: 1 for padding, else 0.
     """
     heads, dim = int(node.attributes["num_heads"]), int(node.attributes["head_dim"])
     apart = graph.constant(np.array([0, 0, heads, dim], np.int64))
@@ -48,9 +48,8 @@ def attention(
             reach = np.array(int(node.attributes["window"]), np.int64)
             beyond = graph.op("Greater", graph.op("Abs", distance), reach)
             if len(inputs) == 3:
-                beyond = graph.op(
-                    "And", beyond, graph.op("Cast", positions(graph, ids), to=onnx.TensorProto.BOOL)
-                )
+                others = graph.op("Unsqueeze", _others(graph, node, ids), axes(1, 2))
+                beyond = graph.op("And", beyond, others)
             absent = graph.op("Max", absent, graph.op("Cast", beyond, to=onnx.TensorProto.FLOAT))
 
     def score_scale(role: str) -> NDArray[np.floating[Any]]:
@@ -75,8 +74,13 @@ def attention(
     # Scaled before a change of shape, which right behind a rounding ONNX Runtime 1.32 fails at.
     scales = np.repeat(score_scale("first_score_multiplier"), dim).astype(np.float32)
     query = graph.op("Mul", inputs[2], graph.constant(scales, "first_score_scale"))
-    query = graph.op("Reshape", query, np.array([0, heads, 1, dim], np.int64))
+    several = "first_until" in node.attributes
+    query = (
+        by_head(query, 0, 2, 1, 3) if several else graph.op("Reshape", query, np.array([0, heads, 1, dim]))
+    )
     own = mixed(graph.op("MatMul", query, by_head(key, 0, 2, 3, 1)), padding, value, "first_")
+    if several:
+        return graph.op("Where", graph.op("Unsqueeze", _others(graph, node, ids), axes(2)), context, own)
     end = np.array([np.iinfo(np.int64).max], np.int64)
     others = graph.op("Slice", context, np.array([1], np.int64), end, axes(1))
     return graph.op("Concat", own, others, axis=1)
@@ -114,6 +118,16 @@ def positions(graph: GraphBuilder, ids: str) -> str:
     """0, 1, ... for every token of a sequence; int64 [sequence]."""
     length = graph.op("Squeeze", graph.op("Shape", ids, start=1, end=2), axes(0))
     return graph.op("Range", np.array(0, np.int64), length, np.array(1, np.int64))
+
+
+def _others(graph: GraphBuilder, node: Node, ids: str) -> str:
+    """Which tokens are not their sequences' first ones, bool [batch or 1, sequence]."""
+    if "first_until" not in node.attributes:
+        later = graph.op("Cast", positions(graph, ids), to=onnx.TensorProto.BOOL)
+        return graph.op("Unsqueeze", later, axes(0))
+    there = graph.op("Equal", ids, np.array(int(node.attributes["first_until"]), np.int64))
+    passed = graph.op("CumSum", graph.op("Cast", there, to=onnx.TensorProto.INT64), np.array(1, np.int64))
+    return graph.op("Cast", passed, to=onnx.TensorProto.BOOL)
 
 
 def _distance(graph: GraphBuilder, ids: str) -> str:

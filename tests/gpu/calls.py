@@ -76,6 +76,8 @@ def attention(target: Target, case: dict[str, Any], longest: int | None = None) 
         ),
         case.get("first_key", False),
         case.get("first_query", False),
+        target.place(case["ids"]) if "ids" in case else None,
+        case.get("until", -1),
     )
     return target.read(output)
 

@@ -7,7 +7,7 @@ import pytest
 from gpu import calls
 from gpu.targets import Target
 from ops.harness import difference
-from ops.test_attention import Case, first_queries, make_case, relative
+from ops.test_attention import Case, first_queries, make_case, relative, until
 from pyqrt import ops
 
 
@@ -50,6 +50,21 @@ def test_first_tokens(target: Target, window: int | None) -> None:
         check(target, case)
         check(target, first_queries(case))
     check(target, relative(make_case(10, [140], 2, 18), 2, 9, 5, "bkq") | {"window": 9, "first_key": True})
+
+
+@pytest.mark.parametrize("window", [0, 16, 40, 70])
+def test_first_tokens_until_another(target: Target, window: int) -> None:
+    for lengths, head_dim, firsts in (
+        ([77, 5, 200], 33, [20, 0, 70]),
+        ([520, 300], 16, [150, -1]),
+        ([150, 2], 70, [40, 1]),
+        ([400], 32, [33]),
+    ):
+        case = until(make_case(11, lengths, 2, head_dim), firsts) | {"window": window, "first_key": True}
+        check(target, case)
+        check(target, case | {"first_query": True})
+    case = until(make_case(11, [140], 2, 18), [19]) | {"window": window, "first_key": True}
+    check(target, relative(case, 2, 9, 5, "bkq"))
 
 
 @pytest.mark.parametrize("terms", ["b", "k", "q", "bkq"])

@@ -49,6 +49,8 @@ def attention(
     window: int | None = None,
     first_key: bool = False,
     first_query: bool = False,
+    until: int | None = None,
+    ids: ArrayLike | None = None,
     relative_index: ArrayLike | None = None,
     relative_bias: NDArray[np.int32] | None = None,
     relative_key: NDArray[np.int8] | None = None,
@@ -63,15 +65,22 @@ def attention(
     edges = [int(edge) for edge in np.ravel(offsets)]
     output = np.zeros(key.shape, np.int8)
     for sequence, (begin, end) in enumerate(pairwise(edges)):
-        own = slice(sequence, sequence + 1) if first_query else slice(begin, end)
-        for head in range(heads if end > begin else 0):
+        firsts = min(1, end - begin)
+        if until is not None:
+            firsts = next(
+                (i for i, number in enumerate(np.ravel(ids)[begin:end]) if number == until), end - begin
+            )
+        own = slice(begin, begin + firsts if first_query else end)
+        if first_query and until is None:
+            own = slice(sequence, sequence + 1)
+        for head in range(heads if end > begin and own.stop > own.start else 0):
             part = (slice(begin, end), slice(head * d, head * d + d))
             queries = query[own, head * d : head * d + d]
             to = (slice(begin, begin + len(queries)), part[1])
             scores = Exact(queries).matmul(Exact(key[part].T))
             distance = np.arange(len(queries))[:, None] - np.arange(end - begin)[None, :]
             seen = np.abs(distance) <= (end if window is None else window)
-            seen[:, 0] |= first_key
+            seen[:, :firsts] |= first_key
             if relative_index is not None:
                 reach = len(np.ravel(relative_index)) // 2
                 table = np.ravel(relative_index)[np.clip(distance, -reach, reach) + reach]

@@ -7,6 +7,7 @@ of the model alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -168,11 +169,19 @@ def _attention(node: _Node, inputs: list[Array], batch: _Batch) -> list[Array]:
         query, key, value = np.split(np.concatenate(inputs, axis=1), 3, axis=1)
         return [attention.attention(query, key, value, batch.offsets, **node.attention())]
     query, key, value = np.split(inputs[0], 3, axis=1)
-    context = attention.attention(query, key, value, batch.offsets, first_key=True, **node.attention())
+    until = node.integer("first_until", -1)
+    first = {} if until < 0 else {"until": until, "ids": batch.word}
+    context = attention.attention(
+        query, key, value, batch.offsets, first_key=True, **first, **node.attention()
+    )
     key, value = np.split(inputs[1], 2, axis=1)
-    own = attention.attention(inputs[2], key, value, batch.offsets, first_query=True, **node.heads("first_"))
-    first = batch.offsets[:-1][np.diff(batch.offsets) > 0]
-    context[first] = own[first]
+    own = attention.attention(
+        inputs[2], key, value, batch.offsets, first_query=True, **first, **node.heads("first_")
+    )
+    for begin, end in pairwise(batch.offsets.tolist()):
+        ids = batch.word[begin:end].tolist()
+        count = min(1, len(ids)) if until < 0 else ids.index(until) if until in ids else len(ids)
+        context[begin : begin + count] = own[begin : begin + count]
     return [context]
 
 

@@ -130,6 +130,7 @@ def test_limits(key: str, value: Any, message: str) -> None:
         (become_match(5, inputs=4), "the output must be s32 tokens x 2"),
         (become_match(5, inputs=18), "it takes pairs of inputs"),
         (read_thrice("attention"), "the first tokens' keys and values must be s8 tokens x 64"),
+        (set_attribute("attention", "first_until", 3), "unknown attribute 'first_until'"),
         (set_element("linear", "multiplier", 3, 5), "'multiplier' holds 5 at 3"),
         (set_element("linear", "shift", 0, 63), "'shift' holds 63 at 0"),
         (set_element("linear", "bias", 1, -(2**31)), "'bias' holds -2147483648"),

@@ -62,7 +62,12 @@ def test_order_neighbours_threads_and_variants_change_no_byte(number: int) -> No
 
 @pytest.mark.parametrize(
     ("name", "number", "node"),
-    [("mobilebert", 0, "neighbours"), ("longformer", 2, "pool"), ("splinter", 2, "match")],
+    [
+        ("mobilebert", 0, "neighbours"),
+        ("longformer", 2, "pool"),
+        ("longformer", 4, "attention"),
+        ("splinter", 2, "match"),
+    ],
 )
 def test_threads_wait_for_the_rows_that_others_see(name: str, number: int, node: str) -> None:
     """A token's neighbours may be another thread's rows, and so may the first token's, or the question's."""

@@ -56,7 +56,8 @@ struct Work {
   int query;       // of these, the block's first
   int64_t row;     // of the queries, its row
   int begin, end;  // the keys that some query of the block sees, from a multiple of kChunk on
-  int window;      // the first but key 0, and no less than `begin`
+  int first_keys;  // that all queries see
+  int window;      // the first but these, and no less than `begin`
   int64_t column;  // the head's first
   uint32_t multiplier;
   uint32_t limit;
@@ -139,16 +140,16 @@ PYQRT_DEVICE int rows_read(int live) {
   return (live + kChunk - 1) / kChunk * kChunk;
 }
 
-// The block of keys after one, and whether nothing of a chunk of keys is seen: what lies between
-// key 0 and the windows is left out.
+// Whether nothing of a chunk of keys is seen, and the block of keys after one: what lies between
+// the first keys and the windows is left out.
+template <class Tile>
+PYQRT_DEVICE bool unseen(const Work<Tile>& work, int chunk) {
+  return Tile::kGeneral && chunk >= work.first_keys && chunk < work.window;
+}
 template <class Tile>
 PYQRT_DEVICE int next_block(const Work<Tile>& work, int block) {
   const int next = block + Tile::kKeys;
-  return Tile::kGeneral && next < work.window ? work.window : next;
-}
-template <class Tile>
-PYQRT_DEVICE bool unseen(const Work<Tile>& work, int chunk) {
-  return Tile::kGeneral && chunk > 0 && chunk < work.window;
+  return unseen(work, next) ? work.window : next;
 }
 
 template <class Tile>
@@ -229,15 +230,15 @@ PYQRT_DEVICE void add_scores(const Work<Tile>& work, Scores& scores, int chunk, 
 struct Seen {
   int begin[2];
   uint32_t count[2];
-  bool first;  // and key 0
+  int first_keys;  // and so many
 
   PYQRT_MEMBER bool has(int half, int key) const {
-    return static_cast<uint32_t>(key - begin[half]) < count[half] || (first && key == 0);
+    return static_cast<uint32_t>(key - begin[half]) < count[half] || key < first_keys;
   }
 };
-PYQRT_DEVICE Seen keys_seen(int64_t window, bool first, int query, int n) {
+PYQRT_DEVICE Seen keys_seen(int64_t window, int first_keys, int query, int n) {
   Seen seen = {};
-  seen.first = first;
+  seen.first_keys = first_keys;
   PYQRT_UNROLL
   for (int half = 0; half < 2; ++half) {
     const Range keys = attention_seen(window, query + 8 * half, n);
@@ -425,7 +426,7 @@ PYQRT_GLOBAL void PYQRT_BOUNDS(kThreads, 4) attention_kernel(AttentionArgs args)
   work.query = block_x() * kQueries;
   work.row = work.first + work.query;
   if constexpr (Tile::kGeneral) {
-    work.rows = static_cast<int>(attention_queries(args, work.n));
+    work.rows = static_cast<int>(attention_queries(args, work.first, work.n));
     work.row = attention_query_row(args, block_z(), work.first) + work.query;
   }
   work.column = head * args.head_dim;
@@ -434,15 +435,17 @@ PYQRT_GLOBAL void PYQRT_BOUNDS(kThreads, 4) attention_kernel(AttentionArgs args)
   work.limit = softmax_limit(work.multiplier);
   const auto first = attention_seen(args.window, work.query, work.n);
   const auto last = attention_seen(args.window, work.query + kQueries - 1, work.n);
-  const bool first_key = Tile::kGeneral && args.first_key;
+  work.first_keys =
+      Tile::kGeneral ? static_cast<int>(attention_first_keys(args, work.first, work.n)) : 0;
   work.window = static_cast<int>(first.begin) & -kChunk;
-  work.begin = first_key ? 0 : work.window;
+  work.begin = work.first_keys > 0 ? 0 : work.window;
   work.end = static_cast<int>(last.end < work.n ? last.end : work.n);
+  if (work.end < work.first_keys) work.end = work.first_keys;
 
   const int warp = thread_index() / kWarp;
   const Lane lane = lane_of(thread_index());
   const int query = work.query + warp * 16 + lane.group;
-  const Seen seen = keys_seen(args.window, first_key, query, work.n);
+  const Seen seen = keys_seen(args.window, work.first_keys, query, work.n);
   constexpr bool narrow = Tile::kNarrow;
   const bool idle = narrow && work.query + warp * 16 >= work.rows;  // has no query of the sequence
   const bool at_once = narrow && work.end - work.begin <= Tile::kKeys;
@@ -503,12 +506,13 @@ PYQRT_GLOBAL void PYQRT_BOUNDS(kThreads, 4) attention_kernel(AttentionArgs args)
 template <class Tile>
 void launch_tile(AttentionArgs args, int64_t sequences, int64_t max_length, Stream& stream) {
   constexpr int64_t kMaxSequences = 65535;  // of a grid's third extent
-  const int64_t blocks = args.first_query ? 1 : ceil_div(max_length, kQueries);
+  const bool one_query = args.first_query && args.until < 0;
+  const int64_t blocks = one_query ? 1 : ceil_div(max_length, kQueries);
   for (; sequences > 0; sequences -= kMaxSequences, args.offsets += kMaxSequences) {
     launch<AttentionArgs>(attention_kernel<Tile>,
                           {blocks, args.heads, std::min(sequences, kMaxSequences)}, kThreads,
                           Tile::kSharedBytes, stream, args);
-    if (args.first_query) args.query += kMaxSequences * args.query_stride;
+    if (one_query) args.query += kMaxSequences * args.query_stride;
   }
 }
 

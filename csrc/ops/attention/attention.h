@@ -17,9 +17,10 @@
 //   out_ic = sat8( rshr64((A_ic >> e) * (rho * output_multiplier[h]),
 //                         b + 30 - output_exponent[h] - e) + zero_point )
 // With a window w (not negative) token i sees the tokens j with |i - j| <= w only: maximum, L and A
-// run over these; with first_key over j = 0 too, however far (Beltagy et al. 2020, arXiv
-// 2004.05150). With first_query only the first token of a sequence has a query, q_0 being row s of
-// `query`, [sequences, heads * d], and only its row of the output is written.
+// run over these; with first_key over j < f too, however far (Beltagy et al. 2020, arXiv
+// 2004.05150): f is 1, or with `until` the number of tokens before the first whose id it is, all n
+// if there is none. With first_query only the first f tokens of a sequence have queries and rows of
+// output that are written; without `until` q_0 is row s of `query`, [sequences, heads * d].
 // scale_v / scale_out = output_multiplier * 2^(output_exponent - 14).
 // q, k, v are symmetric (no zero point); a constant vector added to every key changes nothing,
 // and one added to every value passes through, so both may be centred by the file's biases.
@@ -62,8 +63,10 @@ struct AttentionArgs {
   fixed::ExpPolynomial exponential = fixed::kExpMinimax;
 
   int64_t window = -1;                      // negative: none
-  bool first_key = false;                   // is seen by all tokens of its sequence
-  bool first_query = false;                 // is the only one of its sequence
+  bool first_key = false;                   // first keys are seen by all tokens of their sequence
+  bool first_query = false;                 // there are no others
+  const int32_t* ids = nullptr;             // [tokens], for `until`
+  int32_t until = -1;                       // negative: only one token is a first one
   const int32_t* relative_index = nullptr;  // [2 R + 1]; null: no relative terms
   int64_t relative_reach = 0;               // R
   int64_t relative_rows = 0;

@@ -32,10 +32,12 @@ void attention_reference(const AttentionArgs& args, Range items, int64_t max_len
     softmax.low = low;
     softmax.sum = &sum;
 
-    for (int64_t i = 0; i < attention_queries(args, n); ++i) {
-      const Range keys = attention_seen(args.window, i, n);
-      const int64_t apart = args.first_key && keys.begin > 0 ? 1 : 0;  // key 0, before the others
-      const auto seen = [&](int64_t k) { return k < apart ? 0 : keys.begin + k - apart; };
+    const int64_t first_keys = attention_first_keys(args, first, n);
+    for (int64_t i = 0; i < attention_queries(args, first, n); ++i) {
+      Range keys = attention_seen(args.window, i, n);
+      keys.end = std::max(keys.end, first_keys);
+      const int64_t apart = std::min(first_keys, keys.begin);  // before the others
+      const auto seen = [&](int64_t k) { return k < apart ? k : keys.begin + k - apart; };
       const int8_t* own = query + i * args.query_stride;
       softmax.n = apart + keys.size();
       for (int64_t k = 0; k < softmax.n; ++k) {

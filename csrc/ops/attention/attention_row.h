@@ -16,13 +16,22 @@ static constexpr Range attention_seen(int64_t window, int64_t i, int64_t n) {
   return {i > window ? i - window : 0, i + window + 1 < n ? i + window + 1 : n};
 }
 
-// Queries of a sequence of n tokens, and the row of the first of them.
-static constexpr int64_t attention_queries(const AttentionArgs& args, int64_t n) {
-  return args.first_query && n > 1 ? 1 : n;
+// How many tokens are the first ones of a sequence of n from row `first` on.
+static constexpr int64_t attention_firsts(const AttentionArgs& args, int64_t first, int64_t n) {
+  if (args.until >= 0) return place_of(args.until, args.ids + first, n);
+  return n > 1 ? 1 : n;
+}
+// The keys that all tokens of the sequence see.
+static constexpr int64_t attention_first_keys(const AttentionArgs& args, int64_t first, int64_t n) {
+  return args.first_key ? attention_firsts(args, first, n) : 0;
+}
+// Its queries, and the row of the first of them.
+static constexpr int64_t attention_queries(const AttentionArgs& args, int64_t first, int64_t n) {
+  return args.first_query ? attention_firsts(args, first, n) : n;
 }
 static constexpr int64_t attention_query_row(const AttentionArgs& args, int64_t sequence,
                                              int64_t first) {
-  return args.first_query ? sequence : first;
+  return args.first_query && args.until < 0 ? sequence : first;
 }
 
 static constexpr int32_t attention_dot(const int8_t* a, const int8_t* b, int64_t count) {

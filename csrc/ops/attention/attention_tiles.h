@@ -18,7 +18,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <utility>
 
 #include "ops/attention/attention_row.h"
 #include "ops/softmax/softmax.h"
@@ -148,33 +147,39 @@ class Relative {
   int32_t* by_key_ = nullptr;    // [rows_][key_stride_]
 };
 
-// Probabilities of rows that each see their own keys; nothing of the others in `seen`. first_key:
-// and key 0. Its score then stands for a while in the place before the window, and so do its
-// planes; beyond `seen` there is nothing but key 0 in its block.
+// Probabilities of rows that each see their own keys, and the first `first_keys`; nothing of the
+// others in `seen` and in the blocks of the first keys. Where these lie before a row's window,
+// their scores stand right before it for the time of the softmax, and so do their planes.
 template <class Isa>
 void softmax_in_window(SoftmaxArgs args, int32_t* score, int64_t row, int64_t rows, int64_t n,
-                       int64_t window, bool first_key, Range seen) {
+                       int64_t window, int64_t first_keys, Range seen) {
   const auto bytes = static_cast<std::size_t>(round_up(seen.size(), Isa::kGroup));
+  const int64_t blocks = std::min(round_up(first_keys, kBlock), seen.begin);
   for (int64_t i = 0; i < rows; ++i) {
     const int64_t window_begin = std::max<int64_t>(0, row + i - window);
-    const int64_t begin = first_key && window_begin > 0 ? window_begin - 1 : window_begin;
+    const int64_t apart = std::min(first_keys, window_begin);
+    const int64_t begin = window_begin - apart;
     int32_t* own_score = score + i * args.score_stride;
     uint8_t* const planes[2] = {args.high + i * args.plane_stride,
                                 args.low + i * args.plane_stride};
     for (uint8_t* plane : planes) {
       std::memset(plane + seen.begin, 0, bytes);
-      if (first_key && seen.begin > 0) std::memset(plane, 0, kBlock);
+      std::memset(plane, 0, static_cast<std::size_t>(blocks));
     }
-    if (begin < window_begin) own_score[begin] = own_score[0];
+    std::memmove(own_score + begin, own_score,
+                 static_cast<std::size_t>(apart) * sizeof(*own_score));
     SoftmaxArgs own = args;
-    own.n = std::min(n, row + i + window + 1) - begin;
+    own.n = std::max(std::min(n, row + i + window + 1), first_keys) - begin;
     own.score = own_score + begin;
     own.high = planes[0] + begin;
     own.low = planes[1] + begin;
     own.sum = args.sum + i;
     Isa::softmax(own, {0, 1});
+    if (begin == 0) continue;
     for (uint8_t* plane : planes) {
-      if (begin < window_begin && begin > 0) plane[0] = std::exchange(plane[begin], uint8_t{0});
+      std::memmove(plane, plane + begin, static_cast<std::size_t>(apart));
+      const int64_t from = std::max(apart, begin);
+      std::memset(plane + from, 0, static_cast<std::size_t>(window_begin - from));
     }
   }
 }
@@ -225,31 +230,33 @@ void attend(const AttentionArgs& args, int64_t item, void* scratch) {
   const int64_t key_block = kBlock * round_up(d, Isa::kGroup);
   const int64_t window = args.window < 0 ? n : args.window;
 
-  const int64_t count = attention_queries(args, n);
+  const int64_t count = attention_queries(args, first, n);
+  const int64_t first_keys = attention_first_keys(args, first, n);
   const int64_t first_query = attention_query_row(args, sequence, first);
 
   for (int64_t row = 0; row < count; row += kTile) {
     const int64_t rows = std::min(kTile, count - row);
     // the keys that some row of the tile sees, from a whole block on
     const Range seen{std::max<int64_t>(0, row - window) / kBlock * kBlock,
-                     std::min(n, row + rows + window)};
-    const bool apart = args.first_key && seen.begin > 0;  // key 0, whose block is not among them
+                     std::max(std::min(n, row + rows + window), first_keys)};
+    // and the first keys whose blocks are not among them
+    const int64_t apart = std::min(first_keys, seen.begin);
     Isa::pack_queries(args.query + (first_query + row) * args.query_stride + head * d,
                       args.query_stride, rows, d, queries);
     Isa::score(queries, keys + seen.begin / kBlock * key_block, rows, seen.size(), d,
                score + seen.begin, stride);
     relative.add(queries, row, rows, seen, score, stride);
-    if (apart) {
-      Isa::score(queries, keys, rows, 1, d, score, stride);
-      relative.add(queries, row, rows, {0, 1}, score, stride);
+    if (apart > 0) {
+      Isa::score(queries, keys, rows, apart, d, score, stride);
+      relative.add(queries, row, rows, {0, apart}, score, stride);
     }
     if (window >= n) {
       Isa::softmax(softmax, {0, rows});
     } else {
-      softmax_in_window<Isa>(softmax, score, row, rows, n, window, args.first_key, seen);
+      softmax_in_window<Isa>(softmax, score, row, rows, n, window, first_keys, seen);
     }
 
-    const bool chunks = apart || seen.size() > kKeyChunk;
+    const bool chunks = apart > 0 || seen.size() > kKeyChunk;
     if (chunks) std::fill(total, total + rows * columns, 0);
     const auto mix = [&](Range chunk) {
       Isa::mix({high, low, stride}, values, rows, chunk, n, d, mixed);
@@ -257,9 +264,10 @@ void attend(const AttentionArgs& args, int64_t item, void* scratch) {
         for (int64_t c = 0; c < rows * columns; ++c) total[c] += mixed[c];
       }
     };
-    if (apart) mix({0, kBlock});
-    for (int64_t key = seen.begin; key < seen.end; key += kKeyChunk) {
-      mix({key, std::min(key + kKeyChunk, seen.end)});
+    for (const Range part : {Range{0, round_up(apart, kBlock)}, seen}) {
+      for (int64_t key = part.begin; key < part.end; key += kKeyChunk) {
+        mix({key, std::min(key + kKeyChunk, part.end)});
+      }
     }
 
     int8_t* output = args.output + (first + row) * args.output_stride + head * d;

@@ -33,8 +33,9 @@ constexpr int64_t pool_row(const PoolArgs& args, int64_t sequence) {
   const int64_t begin = args.offsets[sequence];
   const int64_t end = args.offsets[sequence + 1];
   if (args.kind == PoolKind::kLast) return end - 1;
-  for (int64_t i = begin; i < end && args.kind == PoolKind::kToken; ++i) {
-    if (args.ids[i] == args.token) return i;
+  if (args.kind == PoolKind::kToken) {
+    const int64_t place = place_of(args.token, args.ids + begin, end - begin);
+    if (place < end - begin) return begin + place;
   }
   return begin;
 }

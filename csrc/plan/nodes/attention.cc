@@ -77,6 +77,7 @@ class Attention final : public Node {
  private:
   AttentionArgs bind(const Context& context) const {
     AttentionArgs args = args_;
+    args.ids = context.batch.ids;
     const BufferView& input = context.buffers[input_];
     args.query = input.as<const int8_t>();
     args.key = args.query + width_;
@@ -93,6 +94,7 @@ class Attention final : public Node {
   // The first tokens' own attention, which then takes the place of what they have as all others.
   AttentionArgs bind_first(const Context& context) const {
     AttentionArgs args = first_;
+    args.ids = context.batch.ids;
     const BufferView& keys = context.buffers[first_keys_];
     args.query = context.buffers[first_query_].as<const int8_t>();
     args.key = keys.as<const int8_t>();
@@ -121,11 +123,14 @@ class Attention final : public Node {
     first_query_ = reader.input(2);
     reader.expect_buffer(reader.input_spec(1), "the first tokens' keys and values", DataType::kS8,
                          Rows::kTokens, 2 * width_);
+    const int64_t last_id = reader.limits().vocab_size - 1;
+    args_.until = static_cast<int32_t>(reader.integer("first_until", 0, last_id, -1));
     reader.expect_buffer(reader.input_spec(2), "the first tokens' queries", DataType::kS8,
-                         Rows::kSequences, width_);
+                         args_.until < 0 ? Rows::kSequences : Rows::kTokens, width_);
     read_multipliers(reader, "first_", first_);
     first_.window = -1;
     first_.first_query = true;
+    first_.until = args_.until;
     args_.first_key = true;
   }
 
