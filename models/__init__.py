@@ -19,7 +19,7 @@ class Family(Protocol):
     One whose checkpoints may hold ranges of activations also has ``activation_ranges(hf, config)``: tap name
     -> the modules (names without PREFIX) whose `x_min` and `x_max` bound it, in turn; empty if not in use.
     One whose vocab.txt joins two texts otherwise than BERT's has ``PAIR``, as "[CLS] $A [SEP] $B:1 [SEP]:1";
-    one whose encoders have token types but whose tokenizer gives none, ``TOKEN_TYPES = False``.
+    one whose encoders have token types that its tokenizer does not give, ``WITHOUT_TOKEN_TYPES``, the tasks.
     """
 
     MODEL_TYPE: str  # `model_type` in config.json; the file is named after it, with "_" for "-"

@@ -15,14 +15,14 @@ from typing import Any
 
 from pyqrt.errors import ModelError
 from pyqrt.models import bert
-from pyqrt.nn.config import EncoderConfig
+from pyqrt.nn.config import TASKS, EncoderConfig
 from pyqrt.nn.huggingface import Source, labels, parameter_sources, tiny_config
 
 MODEL_TYPE = "big_bird"
 PREFIX = "bert."
 UNUSED = (*bert.UNUSED, "embeddings.token_type_ids", "qa_classifier.")
 TOKENIZER_CLASSES = ()
-TOKEN_TYPES = False
+WITHOUT_TOKEN_TYPES = tuple(task for task in TASKS if task != "question_answering")  # whose head makes them
 
 _CLASS_PREFIX = "BigBird"
 _DEFAULTS: dict[str, Any] = {

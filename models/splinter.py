@@ -9,14 +9,14 @@ from typing import Any
 
 from pyqrt.errors import ModelError
 from pyqrt.models import bert
-from pyqrt.nn.config import EncoderConfig, Spans
+from pyqrt.nn.config import TASKS, EncoderConfig, Spans
 from pyqrt.nn.huggingface import Source, parameter_sources, tiny_config
 
 MODEL_TYPE = "splinter"
 PREFIX = "splinter."
 UNUSED = (*bert.UNUSED, "splinter_qass.")
 TOKENIZER_CLASSES = ("SplinterTokenizer", "SplinterTokenizerFast", *bert.TOKENIZER_CLASSES)
-TOKEN_TYPES = False
+WITHOUT_TOKEN_TYPES = TASKS
 PAIR = "[CLS] $A [QUESTION] . [SEP] $B [SEP]"
 
 _CLASS_PREFIX = "Splinter"

@@ -91,6 +91,20 @@ def test_a_tokenizer_that_is_said_to_give_no_types(saved, name):
     assert tokenizer_of(saved).encode(*PAIRS[0]).type_ids == given.type_ids
 
 
+@pytest.mark.parametrize("task", ["ForSequenceClassification", "ForQuestionAnswering"])
+def test_types_that_only_a_head_makes(saved, task):
+    """BigBird's question answering makes them from where the question ends; nothing else gives it any."""
+    saved.json("tokenizer.json", json.loads(tokenizer_of(saved).to_str()))
+    saved.json("tokenizer_config.json", {"tokenizer_class": "BigBirdTokenizer"})
+    hf = next(hf for hf in family("big_bird").tiny() if hf["architectures"] == [f"BigBird{task}"])
+    config = transformers.BigBirdConfig(**hf | {"vocab_size": len(tokenizer_of(saved).get_vocab())})
+    getattr(transformers, f"BigBird{task}")(config).save_pretrained(saved.path)
+    encoding = tokenizer_of(saved).encode("the cat", "sat")
+    assert encoding.tokens == ["[CLS]", "the", "cat", "[SEP]", "sat", "[SEP]"]
+    answers = task == "ForQuestionAnswering"
+    assert encoding.type_ids == [0, 0, 0, 0, int(answers), int(answers)]
+
+
 @pytest.fixture
 def splinter(saved):
     """The checkpoint as a Splinter's that answers questions, its tokenizer in vocab.txt alone."""

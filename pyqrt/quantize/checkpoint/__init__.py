@@ -106,6 +106,7 @@ def load_checkpoint(
     tokenizer_json = read_tokenizer(
         transformer,
         described_by,
+        config.head.task,
         lowercase_first=sentences is not None and sentences.lowercase,
     )
     checkpoint = Checkpoint(

@@ -13,6 +13,7 @@ from tokenizers.processors import TemplateProcessing
 
 from pyqrt.errors import ModelError
 from pyqrt.models import Family
+from pyqrt.nn.config import Task
 from pyqrt.quantize.checkpoint.files import Directory
 
 # Options of tokenizer_config.json and their names in a BertNormalizer.
@@ -27,7 +28,7 @@ _SPECIAL_TOKENS = ("unk_token", "sep_token", "pad_token", "cls_token", "mask_tok
 
 
 def read_tokenizer(
-    directory: Directory, described_by: Family, *, lowercase_first: bool = False
+    directory: Directory, described_by: Family, task: Task, *, lowercase_first: bool = False
 ) -> str | None:
     """Text of a tokenizer.json that tokenizes as transformers does, without truncation or padding.
 
@@ -38,7 +39,8 @@ def read_tokenizer(
     by transformers. None if there is no vocabulary, or (with a warning) none that transformers, if installed,
     makes a tokenizer.json of.
 
-    described_by: the family: what values of `tokenizer_class` mean WordPiece, and of which form.
+    described_by: the family: what values of `tokenizer_class` mean WordPiece, and of which form. task: of
+    the head.
     lowercase_first: lowercase all text before anything else.
     Raises ModelError for a file that is malformed.
     """
@@ -61,10 +63,9 @@ def read_tokenizer(
     if is_wordpiece and isinstance(normalizer, dict) and normalizer.get("type") == "BertNormalizer":
         normalizer |= {new: options[old] for old, new in _NORMALIZER_OPTIONS.items() if old in options}
     parsed = _parsed(tokenizer, directory)
-    inputs = options.get("model_input_names") or ["token_type_ids"] * getattr(
-        described_by, "TOKEN_TYPES", True
-    )
-    if "token_type_ids" not in inputs:
+    inputs = options.get("model_input_names")
+    untyped = getattr(described_by, "WITHOUT_TOKEN_TYPES", ())
+    if "token_type_ids" not in inputs if inputs else task in untyped:
         tokenizer["post_processor"] = _of_one_type(tokenizer.get("post_processor"))
         parsed = _parsed(tokenizer, directory)
     if lowercase_first:
