@@ -68,6 +68,7 @@ PROCESSORS = {
     ),
     "bert": processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2)),
     "roberta": processors.RobertaProcessing(("[SEP]", 3), ("[CLS]", 2)),
+    "bytes": processors.ByteLevel(),
     "sequence": processors.Sequence([processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))]),
 }
 

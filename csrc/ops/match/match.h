@@ -9,7 +9,7 @@
 //   |sum| < 2^(30 + shift) <= 2^46 and |out| <= 2^30.
 //
 // offsets: [sequences + 1]. Nothing outside the rows of the sequences and the width is read or
-// written. A model has one such product or two, each a ten-thousandth of its work.
+// written. A model has two such products, each a hundred-thousandth of its multiply-accumulates.
 #pragma once
 
 #include <array>

@@ -170,22 +170,21 @@ def _from_vocabulary(directory: Directory, options: dict[str, Any], pair: str | 
 
 def _of_one_type(processor: Any) -> dict[str, Any]:
     """A post-processor that makes of texts and pairs the same tokens, all of type 0."""
-    made: dict[str, Any] = processor or {"type": None}
-    if made["type"] == "Sequence":
-        return made | {"processors": [_of_one_type(part) for part in made["processors"]]}
-    if made["type"] is None:
-        made = _template("$A", "$A $B", [])
-    elif made["type"] == "BertProcessing":
-        special = [tuple(made["cls"]), tuple(made["sep"])]
-        (cls, _), (sep, _) = special
-        made = _template(f"{cls} $A {sep}", f"{cls} $A {sep} $B {sep}", special)
-    if made["type"] != "TemplateProcessing":
-        return made  # the others know no types
-    forms: dict[str, Any] = {
-        form: [{name: piece | {"type_id": 0} for name, piece in part.items()} for part in made[form]]
+    parts: list[dict[str, Any]] = [processor] if processor else []
+    if parts and parts[0]["type"] == "Sequence":
+        parts = parts[0]["processors"]
+    if not any(part["type"] == "TemplateProcessing" for part in parts):
+        parts = [*parts, _template("$A", "$A $B", [])]  # changes types alone
+    return {"type": "Sequence", "processors": [_untyped(part) for part in parts]}
+
+
+def _untyped(part: dict[str, Any]) -> dict[str, Any]:
+    """A post-processor, if a template without its types."""
+    return part | {
+        form: [{name: piece | {"type_id": 0} for name, piece in item.items()} for item in part[form]]
         for form in ("single", "pair")
+        if part["type"] == "TemplateProcessing"
     }
-    return made | forms
 
 
 def _template(single: str, pair: str, special_tokens: list[tuple[str, int]]) -> dict[str, Any]:
