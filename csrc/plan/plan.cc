@@ -25,8 +25,7 @@ NodeFactory* find_factory(const NodeSpec& spec) {
       {"embedding", make_embedding},   {"linear", make_linear}, {"attention", make_attention},
       {"layernorm", make_layernorm},   {"lookup", make_lookup}, {"pool", make_pool},
       {"normalize", make_normalize},   {"rotary", make_rotary}, {"multiply", make_multiply},
-      {"neighbours", make_neighbours},
-      {"match", make_match},
+      {"neighbours", make_neighbours}, {"match", make_match},
   };
   const auto found = kFactories.find(spec.op);
   if (found != kFactories.end()) return found->second;
