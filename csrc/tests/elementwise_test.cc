@@ -19,20 +19,37 @@ Matrix<int16_t> words(Random& random, int64_t rows, int64_t width) {
   return Matrix<int16_t>::random(random, rows, width, -limit, limit, any_draw(random));
 }
 
-// Runs a kernel that writes `pointer`, [rows, width], for the given range in two parts.
+// Runs a kernel that writes `pointer`, [rows, width], for the given items in two parts.
+template <class Output, class Kernels, class Args>
+void check_items(const std::string& op, const Kernels& kernels, Args args, int64_t items,
+                 int64_t rows, int64_t width, Output* Args::*pointer = &Args::output) {
+  check_variants(op, kernels, describe({{"items", items}, {"rows", rows}, {"width", width}}),
+                 [&](auto& kernel) {
+                   Matrix<Output> output(rows, width, 3);
+                   args.*pointer = output.data();
+                   args.output_stride = output.stride();
+                   kernel(args, Range{0, items / 2});
+                   kernel(args, Range{items / 2, items});
+                   std::vector<uint8_t> bytes;
+                   append_bytes(bytes, output.memory());
+                   return bytes;
+                 });
+}
+
+// The same where a row is an item.
 template <class Output, class Kernels, class Args>
 void check_rows(const std::string& op, const Kernels& kernels, Args args, int64_t rows,
                 int64_t width, Output* Args::*pointer = &Args::output) {
-  check_variants(op, kernels, describe({{"rows", rows}, {"width", width}}), [&](auto& kernel) {
-    Matrix<Output> output(rows, width, 3);
-    args.*pointer = output.data();
-    args.output_stride = output.stride();
-    kernel(args, Range{0, rows / 2});
-    kernel(args, Range{rows / 2, rows});
-    std::vector<uint8_t> bytes;
-    append_bytes(bytes, output.memory());
-    return bytes;
-  });
+  check_items<Output>(op, kernels, args, rows, rows, width, pointer);
+}
+
+// Offsets of up to four sequences of at most `longest` tokens, from row `first` on.
+std::vector<int32_t> sequences_of(Random& random, int64_t first, int64_t longest) {
+  std::vector<int32_t> offsets{static_cast<int32_t>(first)};
+  for (int64_t left = random.integer(0, 4); left > 0; --left) {
+    offsets.push_back(offsets.back() + static_cast<int32_t>(random.integer(0, longest)));
+  }
+  return offsets;
 }
 
 }  // namespace
@@ -119,11 +136,8 @@ void test_embedding(int cases) {
 void test_pool(int cases) {
   Random random(9);
   for (int number = 0; number < cases; ++number) {
-    const int64_t sequences = random.integer(0, 4);
-    std::vector<int32_t> offsets{static_cast<int32_t>(random.integer(0, 2))};
-    for (int64_t s = 0; s < sequences; ++s) {
-      offsets.push_back(offsets.back() + static_cast<int32_t>(random.integer(0, 40)));
-    }
+    const auto offsets = sequences_of(random, random.integer(0, 2), 40);
+    const auto sequences = static_cast<int64_t>(offsets.size()) - 1;
     PoolArgs args;
     args.kind = random.one_of({PoolKind::kFirst, PoolKind::kLast, PoolKind::kMax, PoolKind::kToken,
                                PoolKind::kMean, PoolKind::kMean});
@@ -201,11 +215,8 @@ void test_rotary(int cases) {
 void test_neighbours(int cases) {
   Random random(12);
   for (int number = 0; number < cases; ++number) {
-    const int64_t sequences = random.integer(0, 4);
-    std::vector<int32_t> offsets{0};
-    for (int64_t s = 0; s < sequences; ++s) {
-      offsets.push_back(offsets.back() + static_cast<int32_t>(random.integer(0, 9)));
-    }
+    const auto offsets = sequences_of(random, 0, 9);
+    const auto sequences = static_cast<int64_t>(offsets.size()) - 1;
     NeighboursArgs args;
     args.width = random.width();
     args.reach = random.integer(1, kNeighboursMaxReach);
@@ -214,27 +225,15 @@ void test_neighbours(int cases) {
     args.input_stride = input.stride();
     args.offsets = offsets.data();
     const int64_t width = (2 * args.reach + 1) * args.width;
-    check_variants("neighbours", kNeighboursKernels,
-                   describe({{"sequences", sequences}, {"width", args.width}}), [&](auto& kernel) {
-                     Matrix<int16_t> output(offsets.back(), width, 3);
-                     args.output = output.data();
-                     args.output_stride = output.stride();
-                     kernel(args, Range{0, sequences});
-                     std::vector<uint8_t> bytes;
-                     append_bytes(bytes, output.memory());
-                     return bytes;
-                   });
+    check_items<int16_t>("neighbours", kNeighboursKernels, args, sequences, offsets.back(), width);
   }
 }
 
 void test_match(int cases) {
   Random random(13);
   for (int number = 0; number < cases; ++number) {
-    const int64_t sequences = random.integer(0, 4);
-    std::vector<int32_t> offsets{0};
-    for (int64_t s = 0; s < sequences; ++s) {
-      offsets.push_back(offsets.back() + static_cast<int32_t>(random.integer(0, 9)));
-    }
+    const auto offsets = sequences_of(random, 0, 9);
+    const auto sequences = static_cast<int64_t>(offsets.size()) - 1;
     MatchArgs args;
     args.width = random.width();
     args.shift = static_cast<int>(random.integer(fixed::bit_length(args.width), kMatchMaxShift));
@@ -245,16 +244,7 @@ void test_match(int cases) {
     args.row = rows.data();
     args.row_stride = rows.stride();
     args.offsets = offsets.data();
-    check_variants("match", kMatchKernels,
-                   describe({{"sequences", sequences}, {"width", args.width}}), [&](auto& kernel) {
-                     Matrix<int32_t> output(offsets.back(), 1, 3);
-                     args.output = output.data();
-                     args.output_stride = output.stride();
-                     kernel(args, Range{0, sequences});
-                     std::vector<uint8_t> bytes;
-                     append_bytes(bytes, output.memory());
-                     return bytes;
-                   });
+    check_items<int32_t>("match", kMatchKernels, args, sequences, offsets.back(), 1);
   }
 }
 

@@ -76,7 +76,9 @@ def attention(
     query = graph.op("Mul", inputs[2], graph.constant(scales, "first_score_scale"))
     several = "first_until" in node.attributes
     query = (
-        by_head(query, 0, 2, 1, 3) if several else graph.op("Reshape", query, np.array([0, heads, 1, dim]))
+        by_head(query, 0, 2, 1, 3)
+        if several
+        else graph.op("Reshape", query, np.array([0, heads, 1, dim], np.int64))
     )
     own = mixed(graph.op("MatMul", query, by_head(key, 0, 2, 3, 1)), padding, value, "first_")
     if several:

@@ -251,8 +251,7 @@ def seen_and_unseen(
 
 
 def _as_read(task: str, texts: Sequence[str]) -> list[Example]:
-    """Bundled texts as a task reads them: behind another where it is always of pairs, every other one where
-    it may be."""
+    """Bundled texts as a task reads them: each behind another if it is of pairs, every other if it may be."""
     pairs = {"question_answering": 1, "multiple_choice": 1, "sequence_classification": 2}.get(task)
     if pairs is None:
         return [Example(text) for text in texts]

@@ -4,7 +4,7 @@ import pytest
 
 from pyqrt.errors import ModelError
 from pyqrt.nn import Disentangled, EncoderConfig, Head, RelativeBias, Rotary
-from pyqrt.nn.config import Bottleneck, Convolution
+from pyqrt.nn.config import Bottleneck, Convolution, Spans
 
 EMBEDDING = {"task": "embedding", "pooling": "mean"}
 CLASSES = {
@@ -15,6 +15,7 @@ CLASSES = {
     "problem": "single_label",
 }
 TOKENS = {"task": "token_classification", "num_labels": 2, "labels": ("O", "B")}
+ANSWERS = {"task": "question_answering", "num_labels": 2, "labels": ("start", "end")}
 ENCODER = {
     "family": "test",
     "vocab_size": 11,
@@ -98,6 +99,10 @@ def test_bad_encoder_field_is_named(field, value):
             "convolution: implemented for post-norm",
         ),
         ({"first_global": True, "norm": "pre"}, "first_global: implemented for post-norm"),
+        ({"first_until": 3}, "first_until is 3; it must be a token's id, with first_global"),
+        ({"first_global": True, "first_until": 11}, "first_until is 11; it must be a token's id"),
+        ({"first_global": True, "first_until": -1}, "first_until is -1"),
+        ({"head": Head(**ANSWERS, spans=Spans(token=11))}, "head.spans.token: not one of vocab_size 11"),
         ({"ffn_blocks": 0}, "ffn_blocks"),
         ({"word_reach": -1}, "word_reach"),
         ({"word_reach": 1, "embedding_projection": True}, "word_reach: implemented without"),
@@ -142,6 +147,8 @@ def test_order_of_shared_layers():
         (TOKENS, "tied", True),
         (TOKENS, "problem", "single_label"),
         (TOKENS | {"labels": ("a", "b", "c"), "num_labels": 3}, "task", "question_answering"),
+        (TOKENS, "spans", Spans(token=1)),
+        (ANSWERS | {"transform_activation": "gelu"}, "spans", Spans(token=1)),
     ],
 )
 def test_bad_head_is_refused(valid, field, value):

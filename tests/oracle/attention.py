@@ -35,6 +35,13 @@ def reciprocal(total: int) -> tuple[int, int, int]:
     return b, max(0, b - 24), budget("rho", (2**32 - 1) // normalised, 18, signed=False)
 
 
+def first_tokens(ids: list[int], length: int, until: int | None) -> int:
+    """How many tokens of a sequence are its first ones: one, or those before the first `until`."""
+    if until is None:
+        return min(1, length)
+    return ids.index(until) if until in ids else length
+
+
 def attention(
     query: NDArray[np.int8],
     key: NDArray[np.int8],
@@ -65,11 +72,7 @@ def attention(
     edges = [int(edge) for edge in np.ravel(offsets)]
     output = np.zeros(key.shape, np.int8)
     for sequence, (begin, end) in enumerate(pairwise(edges)):
-        firsts = min(1, end - begin)
-        if until is not None:
-            firsts = next(
-                (i for i, number in enumerate(np.ravel(ids)[begin:end]) if number == until), end - begin
-            )
+        firsts = first_tokens([] if ids is None else list(np.ravel(ids)[begin:end]), end - begin, until)
         own = slice(begin, begin + firsts if first_query else end)
         if first_query and until is None:
             own = slice(sequence, sequence + 1)

@@ -169,8 +169,8 @@ def _attention(node: _Node, inputs: list[Array], batch: _Batch) -> list[Array]:
         query, key, value = np.split(np.concatenate(inputs, axis=1), 3, axis=1)
         return [attention.attention(query, key, value, batch.offsets, **node.attention())]
     query, key, value = np.split(inputs[0], 3, axis=1)
-    until = node.integer("first_until", -1)
-    first = {} if until < 0 else {"until": until, "ids": batch.word}
+    until = node.integer("first_until") if "first_until" in node.node.attributes else None
+    first: dict[str, Any] = {"until": until, "ids": batch.word}
     context = attention.attention(
         query, key, value, batch.offsets, first_key=True, **first, **node.attention()
     )
@@ -179,8 +179,7 @@ def _attention(node: _Node, inputs: list[Array], batch: _Batch) -> list[Array]:
         inputs[2], key, value, batch.offsets, first_query=True, **first, **node.heads("first_")
     )
     for begin, end in pairwise(batch.offsets.tolist()):
-        ids = batch.word[begin:end].tolist()
-        count = min(1, len(ids)) if until < 0 else ids.index(until) if until in ids else len(ids)
+        count = attention.first_tokens(batch.word[begin:end].tolist(), end - begin, until)
         context[begin : begin + count] = own[begin : begin + count]
     return [context]
 

@@ -21,7 +21,7 @@ from pyqrt.quantize.checkpoint.sentence_transformers import read_sentence_transf
 from pyqrt.quantize.checkpoint.tokenizer import read_tokenizer
 from pyqrt.quantize.checkpoint.weights import dense_sources, load_weights, read_dense, read_weights
 
-__all__ = ["Checkpoint", "load_checkpoint"]
+__all__ = ["Checkpoint", "load_checkpoint", "load_origin"]
 
 
 @dataclass(frozen=True)
