@@ -212,6 +212,23 @@ def relative_tables(
     return indices, rows, (biases, keys, queries)
 
 
+def attention_blocks(
+    block: int | None, beyond: int, bias: Array | None, heads: int, otherwise: bool
+) -> tuple[int, int, Any]:
+    """Attention's blocks, checked; 0, 0, None without any. otherwise: something else limits what is seen."""
+    if block is None:
+        if bias is not None or beyond:
+            raise ModelError("block_bias and block_beyond need a block")
+        return 0, 0, None
+    if otherwise:
+        raise ModelError("block is for attention without window and first tokens")
+    if bias is None:
+        raise ModelError("block needs a block_bias, which may be 0")
+    biases = vector("block_bias", bias, np.int32, heads)
+    check_range("block_bias", biases, 1 - 2**28, 2**28 - 1)
+    return integer("block", block, 1, 65536), integer("block_beyond", beyond, 0, 65536), biases
+
+
 def layernorm_affine(
     suffix: str, gain: Array | None, bias: Array | None, shift: int, n: int
 ) -> tuple[NDArray[Any], NDArray[Any]] | tuple[None, None]:

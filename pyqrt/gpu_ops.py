@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from pyqrt._arguments import (
     POOL_KINDS,
+    attention_blocks,
     check_budget,
     check_range,
     choice,
@@ -145,6 +146,9 @@ def attention(
     first_query: bool = False,
     until: int | None = None,
     ids: Tensor | None = None,
+    block: int | None = None,
+    block_beyond: int = 0,
+    block_bias: Tensor | None = None,
     relative_index: Tensor | None = None,
     relative_bias: Tensor | None = None,
     relative_key: Tensor | None = None,
@@ -179,6 +183,13 @@ def attention(
     relative = (relative_index, relative_bias, relative_key, relative_query)
     host: list[Any] = [None if table is None else _host(table) for table in relative]
     index, _, tables = relative_tables(host[0], host[1], host[2], host[3], heads, width)
+    size, beyond, biases = attention_blocks(
+        block,
+        block_beyond,
+        None if block_bias is None else _host(block_bias),
+        heads,
+        window is not None or first_key or first_query,
+    )
     output = query.new_zeros((tokens, width))
     kernels.attention(
         query,
@@ -199,6 +210,9 @@ def attention(
         first_query,
         None if until is None else _ids(ids, query, tokens, "until"),
         -1 if until is None else integer("until", until, 0, _S32),
+        size,
+        beyond,
+        None if biases is None else _device(biases, query),
     )
     return output
 

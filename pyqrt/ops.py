@@ -30,6 +30,7 @@ from pyqrt._arguments import (
     MAX_S32,
     POOL_KINDS,
     Array,
+    attention_blocks,
     check_budget,
     check_range,
     choice,
@@ -252,6 +253,9 @@ def attention(
     first_query: bool = False,
     until: int | None = None,
     ids: Array | None = None,
+    block: int | None = None,
+    block_beyond: int = 0,
+    block_bias: Array | None = None,
     relative_index: Array | None = None,
     relative_bias: Array | None = None,
     relative_key: Array | None = None,
@@ -270,7 +274,10 @@ def attention(
     window: a token sees those at most so far away; None: all. first_key: and the first of its sequence.
     first_query: the first token of a sequence has the only query, query being [sequences, heads * d]; all
     other tokens get 0. until: the first ones are all tokens before the first whose id, of `ids` int32
-    [tokens], is this, all if none is; query is [tokens, heads * d] always. relative_index: int32
+    [tokens], is this, all if none is; query is [tokens, heads * d] always. block: tokens of sequences longer
+    than block_beyond see blocks of so many: the first, their own and its neighbours, the last; of the first
+    and the last block all. block_bias: int32 [heads], below 2^28, added to the others' scores with keys of
+    the first. block is for attention without window and first tokens. relative_index: int32
     [2 R + 1], the row of the following tables for the distance i - j, clamped to [-R, R]; relative_bias:
     int32 [heads, rows], below 2^28; relative_key, relative_query: int8 [rows, heads * d].
     """
@@ -302,6 +309,9 @@ def attention(
     index, rows, tables = relative_tables(
         relative_index, relative_bias, relative_key, relative_query, heads, width
     )
+    blocks = attention_blocks(
+        block, block_beyond, block_bias, heads, window is not None or first_key or first_query
+    )
     output = np.zeros((tokens, width), np.int8)
     zero = integer("zero_point", zero_point, -MAX_S8, MAX_S8)
     _ops.attention(
@@ -319,6 +329,7 @@ def attention(
         first_query,
         None if until is None else token_ids(ids, tokens, "until"),
         -1 if until is None else integer("until", until, 0, MAX_S32),
+        *blocks,
         index,
         *tables,
         rows,

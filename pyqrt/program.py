@@ -19,13 +19,13 @@ linear     s8 or s16          by epilogue          epilogue, in_features, out_fe
                                                    weight, weight_sum, bias, multiplier, shift,
                                                    [gelu_multiplier]
 attention  s8 tokens          s8 tokens            num_heads, head_dim, zero_point, [window],
-           (Q, K, V columns;                       [relative_rows, relative_reach], [first_until];
-           or Q, K and apart                       score_multiplier, output_multiplier,
-           from them V; or of                      output_exponent, [relative_index,
-           global first tokens                     relative_bias, relative_key, relative_query],
-           also K, V, and in a                     [first_score_multiplier,
-           third Q of sequences, or                first_output_multiplier, first_output_exponent]
-           with first_until of tokens)
+           (Q, K, V columns;                       [block, block_beyond], [first_until],
+           or Q, K and apart                       [relative_rows, relative_reach];
+           from them V; or of                      score_multiplier, output_multiplier,
+           global first tokens                     output_exponent, [block_bias], [relative_index,
+           also K, V, and in a                     relative_bias, relative_key, relative_query],
+           third Q of sequences, or                [first_score_multiplier,
+           with first_until of tokens)             first_output_multiplier, first_output_exponent]
 rotary     s16 tokens         s8 tokens            num_heads, head_dim, pairs, shift; cosine, sine
 multiply   s16, s16           s8 or s16            zero_point; multiplier, shift
 layernorm  s16                s8 and/or s16        epsilon, [normalize], [exact_mean], [shift8], [shift16];

@@ -109,7 +109,9 @@ void attention(const Matrix<const int8_t>& query, const Matrix<const int8_t>& ke
                const std::optional<Matrix<const int32_t>>& relative_bias,
                const std::optional<Matrix<const int8_t>>& relative_key,
                const std::optional<Matrix<const int8_t>>& relative_query, bool first_key,
-               bool first_query, const std::optional<Vector<const int32_t>>& ids, int32_t until) {
+               bool first_query, const std::optional<Vector<const int32_t>>& ids, int32_t until,
+               int64_t block, int64_t block_beyond,
+               const std::optional<Vector<const int32_t>>& block_bias) {
   AttentionArgs args;
   args.query = query.data();
   args.key = key.data();
@@ -130,6 +132,9 @@ void attention(const Matrix<const int8_t>& query, const Matrix<const int8_t>& ke
   args.first_query = first_query;
   if (ids) args.ids = ids->data();
   args.until = until;
+  args.block = block;
+  args.block_beyond = block_beyond;
+  if (block_bias) args.block_bias = block_bias->data();
   if (relative_index) {
     args.relative_index = relative_index->data();
     args.relative_reach = extent(*relative_index, 0) / 2;
@@ -306,7 +311,8 @@ NB_MODULE(PYQRT_MODULE, module) {
       nb::arg("window") = -1, nb::arg("relative_index").none() = nb::none(),
       nb::arg("relative_bias").none() = nb::none(), nb::arg("relative_key").none() = nb::none(),
       nb::arg("relative_query").none() = nb::none(), nb::arg("first_key") = false,
-      nb::arg("first_query") = false, nb::arg("ids").none() = nb::none(), nb::arg("until") = -1);
+      nb::arg("first_query") = false, nb::arg("ids").none() = nb::none(), nb::arg("until") = -1,
+      nb::arg("block") = 0, nb::arg("block_beyond") = 0, nb::arg("block_bias").none() = nb::none());
   module.def("layernorm", &layernorm, nb::arg("input"), nb::arg("epsilon"), nb::arg("gain8").none(),
              nb::arg("bias8").none(), nb::arg("shift8"), nb::arg("output8").none(),
              nb::arg("gain16").none(), nb::arg("bias16").none(), nb::arg("shift16"),

@@ -54,6 +54,12 @@ void test_attention(int cases) {
     args.zero_point = static_cast<int32_t>(draw(random, any_draw(random), -127, 127));
     args.exponential = random.one_of({fixed::kExpMinimax, fixed::kExpIbert});
     args.window = random.one_of<int64_t>({-1, -1, 0, 3, 20, 40});
+    const auto block_bias = vector_of<int32_t>(random, args.heads, -9999, 99999);
+    if (args.window < 0 && !args.first_key && !args.first_query && random.integer(0, 1) == 0) {
+      args.block = random.one_of<int64_t>({1, 2, 5, 8, 16, 20, 64});
+      args.block_beyond = random.one_of<int64_t>({0, 20, 40});
+      args.block_bias = block_bias.data();
+    }
     // Relative positions: any of the three terms.
     args.relative_reach = random.one_of<int64_t>({0, 3, 20});
     args.relative_rows = random.one_of<int64_t>({1, 7, 33});
@@ -80,6 +86,8 @@ void test_attention(int cases) {
                                            {"first_key", args.first_key},
                                            {"first_query", args.first_query},
                                            {"until", args.until},
+                                           {"block", args.block},
+                                           {"block_beyond", args.block_beyond},
                                            {"relative", args.relative_rows}});
     check_variants("attention", kAttentionKernels, the_case, [&](AttentionKernel& kernel) {
       Matrix<int8_t> output(offsets.back(), width, 5);

@@ -185,19 +185,21 @@ def _rotated(
 def _positions(
     parts: Parts, config: EncoderConfig, prefix: str, attention: Attention, unit: Vector
 ) -> tuple[dict[str, int | str], dict[str, Tensor]]:
-    """Window, and tables of relative positions. unit: the real value of an integer score, per head."""
-    window: dict[str, int | str] = {} if attention.window is None else {"window": attention.window}
+    """Window, blocks, tables of relative positions. unit: the real value of an integer score, per head."""
+    attributes: dict[str, int | str] = {} if attention.window is None else {"window": attention.window}
+    tensors: dict[str, Tensor] = {}
+    if config.blocks is not None:
+        attributes |= {"block": config.blocks.size, "block_beyond": config.blocks.beyond}
+        tensors["block_bias"] = _biases(prefix, config.blocks.bias / unit)
     if attention.relative is None or config.relative is None:
-        return window, {}
+        return attributes, tensors
     reach = config.max_length - 1
     index = rows_of_distances(config.relative, reach).numpy().astype(np.int32)
     first, last = int(index.min()), int(index.max())  # rows that no distance reaches stay out
-    tensors: dict[str, Tensor] = {"relative_index": index - first}
+    tensors["relative_index"] = index - first
     if isinstance(config.relative, RelativeBias):
-        bias = round_half_up(to_numpy(attention.relative.embeddings()).T / unit[:, None])[:, first : last + 1]
-        if np.abs(bias).max() >= 2**28:
-            raise LoweringError(f"{prefix}: a relative bias is 2^28 times the unit of the scores or more")
-        tensors["relative_bias"] = bias.ravel().astype(np.int32)
+        table = to_numpy(attention.relative.embeddings()).T[:, first : last + 1]
+        tensors["relative_bias"] = _biases(prefix, table / unit[:, None])
     else:
         with torch.no_grad():
             tables = dict(zip(("relative_key", "relative_query"), attention.relative_tables(), strict=True))
@@ -205,7 +207,15 @@ def _positions(
             if table is not None:
                 rows = parts.scales.grids[f"{prefix}.{role}"].quantize(to_numpy(table))
                 tensors[role] = rows[first : last + 1]
-    return window | {"relative_rows": last + 1 - first, "relative_reach": reach}, tensors
+    return attributes | {"relative_rows": last + 1 - first, "relative_reach": reach}, tensors
+
+
+def _biases(prefix: str, biases: NDArray[np.float64]) -> NDArray[np.int32]:
+    """What is added to integer scores, in their units, flat."""
+    rounded = round_half_up(biases)
+    if np.abs(rounded).max() >= 2**28:
+        raise LoweringError(f"{prefix}: a bias is 2^28 times the unit of the scores or more")
+    return rounded.ravel().astype(np.int32)
 
 
 def _mantissa_and_exponent(ratio: Vector) -> tuple[NDArray[np.int32], NDArray[np.int32]]:

@@ -225,6 +225,24 @@ class Convolution:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Blocks:
+    """What tokens see of sequences longer than `beyond` (Zaheer et al. 2020, arXiv 2007.14062).
+
+    In blocks of `size` tokens: of the first, their own and its neighbours, and the last; from the first and
+    the last block everything. From the others, tokens of the first block count `repeats` times more.
+    """
+
+    size: int
+    beyond: int
+    repeats: int
+
+    @property
+    def bias(self) -> float:
+        """What counting so often adds to a score."""
+        return math.log1p(self.repeats)
+
+
+@dataclass(frozen=True, kw_only=True)
 class EncoderConfig:
     """A transformer encoder.
 
@@ -256,6 +274,7 @@ class EncoderConfig:
     relative: relative positions, the same tables for all layers; None: there are none.
     rotary: rotary positions; None: there are none.
     convolution: beside the first layer; None: there is none.
+    blocks: what is seen of long sequences; None: everything.
     windows: for each layer how far a token sees to both sides, None being everything; empty: everything.
     first_global: a sequence's first token is seen from everywhere, and sees everything by projections of
     its own (Beltagy et al. 2020, arXiv 2004.05150). first_until: instead of that one all before the first
@@ -294,6 +313,7 @@ class EncoderConfig:
     relative: RelativeBias | Disentangled | None = None
     rotary: Rotary | None = None
     convolution: Convolution | None = None
+    blocks: Blocks | None = None
     windows: tuple[int | None, ...] = ()
     first_global: bool = False
     first_until: int | None = None
@@ -394,6 +414,14 @@ class EncoderConfig:
             "first_global: implemented for post-norm encoders with positions in the embeddings only, "
             "without bottlenecks",
         )
+        if self.blocks is not None:
+            _require_count("blocks.size", self.blocks.size, 1)
+            for name in ("beyond", "repeats"):
+                _require_count(f"blocks.{name}", getattr(self.blocks, name), 0)
+            _require(
+                not self.windows and not self.first_global,
+                "blocks: windows and first_global beside them are not implemented",
+            )
         if self.first_until is not None:
             _require_count("first_until", self.first_until, 0)
             _require(

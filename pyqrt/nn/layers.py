@@ -132,6 +132,7 @@ class Attention(Block):
         self.rotary_base = config.rotary.bases[index] if config.rotary else 0.0
         self.rotary_size = (config.rotary.size or config.head_dim) if config.rotary else 0
         self.window = config.windows[index] if config.windows else None
+        self.blocks = config.blocks
         object.__setattr__(self, "relative", relative)  # a module of the encoder, not of every layer
         self.query = nn.Linear(width, width, bias="query" in config.attention_biases)
         self.key = nn.Linear(width, width, bias="key" in config.attention_biases)
@@ -173,7 +174,7 @@ class Attention(Block):
         def further(query: Tensor, key: Tensor, rows: Tensor) -> Tensor:
             return self.further_scores(query, key, None if firsts is None else firsts[rows])
 
-        plain = self.relative is None and self.window is None
+        plain = self.relative is None and self.window is None and self.blocks is None
         context = packing.attention(query, key, value, self.num_heads, self.scale, None if plain else further)
         if self.first is not None and firsts is not None:
             context = self.first(context, source, packing, firsts)
@@ -203,7 +204,7 @@ class Attention(Block):
 
         firsts: the keys that all tokens see, bool [sequences, length].
         """
-        scores = torch.zeros((), dtype=query.dtype, device=query.device)
+        scores = query.new_zeros(1, 1)
         if self.relative is not None:
             scores = scores + self.relative_scores(query, key)
         if self.window is not None:
@@ -212,6 +213,13 @@ class Attention(Block):
             if firsts is not None:
                 unseen = unseen & ~firsts[:, None, None, :]
             scores = scores.masked_fill(unseen, -torch.inf)
+        if self.blocks is not None and query.shape[2] > self.blocks.beyond:
+            block = torch.arange(query.shape[2], device=query.device) // self.blocks.size
+            ends = (block == 0) | (block == block[-1])
+            seen = ends[:, None] | ends[None, :] | ((block[:, None] - block[None, :]).abs() <= 1)
+            repeated = ~ends[:, None] & (block == 0)[None, :]
+            scores = scores + repeated * self.blocks.bias
+            scores = scores.masked_fill(~seen, -torch.inf)
         return scores
 
     def relative_scores(self, query: Tensor, key: Tensor) -> Tensor:

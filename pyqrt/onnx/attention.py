@@ -52,6 +52,12 @@ def attention(
                 beyond = graph.op("And", beyond, others)
             absent = graph.op("Max", absent, graph.op("Cast", beyond, to=onnx.TensorProto.FLOAT))
 
+    if "block" in node.attributes:
+        unseen, biased = _blocks(graph, node, ids, absent)
+        absent = graph.op("Max", absent, unseen)
+        bias = graph.constant(_per_head(constant("block_bias")[:heads]), "block_bias")
+        scores = graph.op("Add", scores, graph.op("Mul", biased, bias))
+
     def score_scale(role: str) -> NDArray[np.floating[Any]]:
         scale: NDArray[np.floating[Any]] = constant(role)[:heads] / _EXPONENT_UNIT * np.log(2.0)
         return scale
@@ -130,6 +136,33 @@ def _others(graph: GraphBuilder, node: Node, ids: str) -> str:
     there = graph.op("Equal", ids, np.array(int(node.attributes["first_until"]), np.int64))
     passed = graph.op("CumSum", graph.op("Cast", there, to=onnx.TensorProto.INT64), np.array(1, np.int64))
     return graph.op("Cast", passed, to=onnx.TensorProto.BOOL)
+
+
+def _blocks(graph: GraphBuilder, node: Node, ids: str, absent: str) -> tuple[str, str]:
+    """Which keys queries do not see for their blocks, and which are biased, [batch, 1, sequence, sequence].
+
+    Floats, 1 or 0. The last block is a sequence's own, so that padding changes nothing.
+    """
+    size, beyond = (np.array(int(node.attributes[name]), np.int64) for name in ("block", "block_beyond"))
+    one = np.array(1, np.int64)
+    kept = graph.op("Sub", scalar(1.0), absent)
+    length = graph.op("Cast", graph.op("ReduceSum", kept, axes(3)), to=onnx.TensorProto.INT64)
+    last = graph.op("Div", graph.op("Sub", length, one), size)  # [batch, 1, 1, 1]
+    block = graph.op("Div", positions(graph, ids), size)
+    by_query, by_key = (graph.op("Unsqueeze", block, axes(*to)) for to in ((0, 1, 3), (0, 1, 2)))
+    first = graph.op("Equal", by_key, np.array(0, np.int64))
+    short = graph.op("Not", graph.op("Greater", length, beyond))
+
+    def at_an_end(block: str) -> str:
+        return graph.op("Or", graph.op("Equal", block, np.array(0, np.int64)), graph.op("Equal", block, last))
+
+    everything = graph.op("Or", at_an_end(by_query), short)
+    far = graph.op("Greater", graph.op("Abs", graph.op("Sub", by_query, by_key)), one)
+    far = graph.op("And", far, graph.op("Not", at_an_end(by_key)))
+    others = graph.op("Not", everything)
+    return tuple(  # type: ignore[return-value]
+        graph.op("Cast", graph.op("And", others, keys), to=onnx.TensorProto.FLOAT) for keys in (far, first)
+    )
 
 
 def _distance(graph: GraphBuilder, ids: str) -> str:

@@ -78,6 +78,9 @@ def attention(target: Target, case: dict[str, Any], longest: int | None = None) 
         case.get("first_query", False),
         target.place(case["ids"]) if "ids" in case else None,
         case.get("until", -1),
+        case.get("block", 0),
+        case.get("block_beyond", 0),
+        target.place(case["block_bias"]) if "block_bias" in case else None,
     )
     return target.read(output)
 

@@ -7,7 +7,7 @@ import pytest
 from gpu import calls
 from gpu.targets import Target
 from ops.harness import difference
-from ops.test_attention import Case, first_queries, make_case, relative, until
+from ops.test_attention import Case, blocks, first_queries, make_case, relative, until
 from pyqrt import ops
 
 
@@ -65,6 +65,13 @@ def test_first_tokens_until_another(target: Target, window: int) -> None:
         check(target, case | {"first_query": True})
     case = until(make_case(11, [140], 2, 18), [19]) | {"window": window, "first_key": True}
     check(target, relative(case, 2, 9, 5, "bkq"))
+
+
+@pytest.mark.parametrize("block", [1, 5, 16, 31, 32, 64])
+def test_blocks(target: Target, block: int) -> None:
+    for lengths, head_dim in (([77, 5, 200], 33), ([520], 16), ([150, 2], 70), ([3, 700], 64)):
+        check(target, blocks(make_case(12, lengths, 2, head_dim), block, 7 * block))
+    check(target, relative(blocks(make_case(12, [140], 2, 18), block, 0), 2, 9, 5, "bkq"))
 
 
 @pytest.mark.parametrize("terms", ["b", "k", "q", "bkq"])

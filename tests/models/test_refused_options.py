@@ -4,6 +4,7 @@ import pytest
 
 from pyqrt.errors import ModelError
 from pyqrt.models import family
+from pyqrt.nn.config import Blocks
 
 REFUSED = [
     ("roformer", {"rotary_value": True}, None, "^rotary_value is True"),
@@ -22,6 +23,8 @@ REFUSED = [
     ("deberta-v2", {"conv_kernel_size": 3, "conv_groups": 2}, None, "^conv_groups is 2"),
     ("longformer", {}, "multiple_choice", "^the task is multiple_choice.*masked_lm"),
     ("longformer", {"attention_window": 7}, None, "^attention_window is 7"),
+    ("big_bird", {"block_size": 0}, None, "^block_size is 0; it must be an integer of at least 1"),
+    ("big_bird", {"num_random_blocks": 1.5}, None, "^num_random_blocks is 1.5; it must be an integer"),
     ("big_bird", {"attention_type": "other"}, None, "^attention_type is 'other'; known: block_sparse"),
     ("splinter", {}, "masked_lm", "^the task is masked_lm"),
     (
@@ -51,8 +54,9 @@ def test_refused_by_name(name, options, task, message):
         described.configure(hf | options, task)
 
 
-def test_big_bird_takes_no_text_at_which_blocks_would_be_left_out():
+def test_big_bird_sees_blocks_of_texts_that_are_long_enough():
     big_bird = family("big_bird")
     stated = {"model_type": "big_bird", "architectures": ["BigBirdModel"]}
-    assert big_bird.configure(stated, None).max_length == (5 + 2 * 3) * 64
-    assert big_bird.configure(stated | {"attention_type": "original_full"}, None).max_length == 4096
+    assert big_bird.configure(stated, None).blocks == Blocks(size=64, beyond=704, repeats=3)
+    assert big_bird.configure(stated | {"max_position_embeddings": 704}, None).blocks is None
+    assert big_bird.configure(stated | {"attention_type": "original_full"}, None).blocks is None

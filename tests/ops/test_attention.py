@@ -160,6 +160,47 @@ def test_long_windows_and_one_that_is_cut_in_chunks() -> None:
         check_case(make_case(23, [length], 1, 8) | {"window": window, "first_key": True})
 
 
+def blocks(case: Case, block: int, beyond: int) -> Case:
+    """The case with tokens that see blocks, and random biases of the first one."""
+    heads = len(case["score_multiplier"])
+    bias = np.random.default_rng(block).integers(-(2**16), 2**17, heads).astype(np.int32)
+    return case | {"block": block, "block_beyond": beyond, "block_bias": bias}
+
+
+@pytest.mark.parametrize("block", [1, 2, 3, 5, 8, 15, 16, 17, 31, 64])
+def test_blocks(block: int) -> None:
+    for length, head_dim in ((1, 4), (16, 16), (35, 13), (130, 32), (300, 64), (520, 8)):
+        for beyond in (0, 5 * block, 11 * block):
+            case = blocks(make_case(29, [length, 5, 0, 40], 2, head_dim), block, beyond)
+            check_case(case)
+    check_case(relative(case | {"block_beyond": 0}, 2, 9, 30, "bkq"))
+    for bias in (2**28 - 1, 1 - 2**28):
+        check_case(case | {"block_beyond": 0, "block_bias": np.array([bias, 0], np.int32)})
+
+
+def test_blocks_longer_than_a_chunk_of_keys() -> None:
+    for block in (64, 350, 1040):
+        check_case(blocks(make_case(30, [2200], 1, 8), block, 0))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"block": 2, "block_bias": None}, "block needs a block_bias"),
+        ({"block": 2, "window": 3}, "block is for attention without window"),
+        ({"block": 0}, "block is 0"),
+        ({"block": None}, "need a block"),
+        ({"block_bias": np.array([0], np.int32)}, "block_bias"),
+        ({"block_bias": np.array([2**28, 0], np.int32)}, "block_bias"),
+        ({"block_beyond": -1}, "block_beyond"),
+    ],
+)
+def test_bad_blocks_are_named(change: Case, message: str) -> None:
+    case = blocks(make_case(31, [6], 2, 4), 2, 0) | change
+    with pytest.raises(ModelError, match=message):
+        ops.attention(**case)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -42,6 +42,14 @@ def first_tokens(ids: list[int], length: int, until: int | None) -> int:
     return ids.index(until) if until in ids else length
 
 
+def blocks(length: int, size: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which tokens see which, [length, length], and which are in neither the first nor the last block."""
+    own = np.arange(length) // size
+    ends = (own == 0) | (own == own[-1])
+    near = np.abs(own[:, None] - own[None, :]) <= 1
+    return near | ends[:, None] | ends[None, :], ~ends
+
+
 def attention(
     query: NDArray[np.int8],
     key: NDArray[np.int8],
@@ -58,6 +66,9 @@ def attention(
     first_query: bool = False,
     until: int | None = None,
     ids: ArrayLike | None = None,
+    block: int | None = None,
+    block_beyond: int = 0,
+    block_bias: ArrayLike = (),
     relative_index: ArrayLike | None = None,
     relative_bias: NDArray[np.int32] | None = None,
     relative_key: NDArray[np.int8] | None = None,
@@ -84,6 +95,11 @@ def attention(
             distance = np.arange(len(queries))[:, None] - np.arange(end - begin)[None, :]
             seen = np.abs(distance) <= (end if window is None else window)
             seen[:, :firsts] |= first_key
+            if block is not None and end - begin > block_beyond:
+                seen, middle = blocks(end - begin, block)
+                bias = within("block bias", int(np.ravel(block_bias)[head]), Interval.symmetric(2**28 - 1))
+                first = np.outer(middle, np.arange(end - begin) < block)
+                scores = scores + Exact(first.astype(np.int64) * bias)
             if relative_index is not None:
                 reach = len(np.ravel(relative_index)) // 2
                 table = np.ravel(relative_index)[np.clip(distance, -reach, reach) + reach]
@@ -97,7 +113,7 @@ def attention(
                 if relative_query is not None:
                     products = Exact(key[part]).matmul(Exact(relative_query[:, columns].T))
                     scores = scores + Exact(np.take_along_axis(products.values, table.T, 1).T)
-            budget("S", scores, 25 if relative_index is None else 30)
+            budget("S", scores, 25 if relative_index is None and block is None else 31)
             p, total = _probabilities(scores, seen, int(score_scale[head]), polynomial)
             a = budget("A", p.matmul(Exact(value[part])), 39)
             rows = [reciprocal(int(row)) for row in total.values]
@@ -133,6 +149,7 @@ def worst_case(
     zero_point: int = 0,
     polynomial: str = "minimax",
     relative_bias: NDArray[np.int32] | None = None,
+    block_bias: ArrayLike = 0,
     **tables: Any,
 ) -> Ledger:
     """The range of every intermediate over all queries, keys, values and lengths up to the limit.
@@ -142,7 +159,9 @@ def worst_case(
     with record() as proven:
         products = 1 + sum(tables.get(name) is not None for name in ("relative_key", "relative_query"))
         bias = Interval.symmetric(0 if relative_bias is None else int(np.abs(relative_bias).max()))
-        scores = budget("S", INT8_VALUES * INT8_VALUES * head_dim * products + bias, 30 if tables else 25)
+        bias = bias + Interval.symmetric(int(np.abs(block_bias).max()))
+        bits = 31 if tables or bias.high else 25
+        scores = budget("S", INT8_VALUES * INT8_VALUES * head_dim * products + bias, bits)
         columns: list[Any] = list(map(np.ravel, (score_multiplier, output_multiplier, output_exponent)))
         for c, m, x in sorted({tuple(map(int, row)) for row in zip(*columns, strict=True)}):
             total = softmax.worst_case(max_length, c, scores.high, polynomial=polynomial)["sum"]

@@ -94,6 +94,9 @@ class _Node:
         heads, keywords = self.integer("num_heads"), self.heads()
         if "window" in self.node.attributes:
             keywords["window"] = self.integer("window")
+        if "block" in self.node.attributes:
+            keywords |= {name: self.integer(name) for name in ("block", "block_beyond")}
+            keywords["block_bias"] = self.array("block_bias", heads)
         if self.has("relative_index"):
             rows = self.integer("relative_rows")
             keywords["relative_index"] = self.array("relative_index", 2 * self.integer("relative_reach") + 1)

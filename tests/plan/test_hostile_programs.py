@@ -45,6 +45,16 @@ def set_attribute(op: str, key: str, value: Any) -> Change:
     return lambda data, _: node(data, op)["attributes"].__setitem__(key, value)
 
 
+def see_blocks(attributes: dict[str, int], bias: int = 0, heads: int = 16) -> Change:
+    def change(data: dict[str, Any], tensors: dict[str, np.ndarray]) -> None:
+        attention = node(data, "attention")
+        attention["attributes"] |= {"block": 4, "block_beyond": 0} | attributes
+        attention["tensors"]["block_bias"] = "block_bias"
+        tensors["block_bias"] = aligned(np.full(heads, bias, np.int32))
+
+    return change
+
+
 def set_limit(key: str, value: Any) -> Change:
     return lambda data, _: data["limits"].__setitem__(key, value)
 
@@ -131,6 +141,14 @@ def test_limits(key: str, value: Any, message: str) -> None:
         (become_match(5, inputs=18), "it takes pairs of inputs"),
         (read_thrice("attention"), "the first tokens' keys and values must be s8 tokens x 64"),
         (set_attribute("attention", "first_until", 3), "unknown attribute 'first_until'"),
+        (see_blocks({"block": -1}), "'block' is -1"),
+        (see_blocks({"block": 65537}), "'block' is 65537"),
+        (see_blocks({"block": 0}), "unknown attribute 'block_beyond'"),
+        (see_blocks({"block_beyond": -1}), "'block_beyond' is -1"),
+        (see_blocks({}, bias=2**28), "'block_bias' holds 268435456"),
+        (see_blocks({}, heads=1), "'block_bias' needs 4 elements"),
+        (see_blocks({"window": 3}), "unknown attribute 'block'"),
+        (set_attribute("attention", "block", 4), "'block_beyond' is missing"),
         (set_element("linear", "multiplier", 3, 5), "'multiplier' holds 5 at 3"),
         (set_element("linear", "shift", 0, 63), "'shift' holds 63 at 0"),
         (set_element("linear", "bias", 1, -(2**31)), "'bias' holds -2147483648"),

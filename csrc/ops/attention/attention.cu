@@ -32,8 +32,8 @@ constexpr int kGroups = kChunk / kGroupKeys;
 template <int kColumns_, int kKeys_, bool kNarrow_ = true, bool kGeneral_ = false>
 struct Tile {
   static constexpr bool kNarrow = kNarrow_;
-  // Has relative positions, one score at a time, exact, not fast; and what is apart of first
-  // tokens.
+  // Has relative positions and biases, one score at a time, exact, not fast; and what is apart of
+  // first tokens and of blocks.
   static constexpr bool kGeneral = kGeneral_;
   static constexpr int kColumns = kColumns_;
   static constexpr int kKeys = kKeys_;
@@ -50,14 +50,15 @@ struct Tile {
 template <class Tile>
 struct Work {
   const AttentionArgs* args;
-  int64_t first;   // row of the sequence's first token
+  int64_t start;   // row of the sequence's first token
   int n;           // its tokens
   int rows;        // those with a query
   int query;       // of these, the block's first
   int64_t row;     // of the queries, its row
   int begin, end;  // the keys that some query of the block sees, from a multiple of kChunk on
-  int first_keys;  // that all queries see
-  int window;      // the first but these, and no less than `begin`
+  int first;       // of these the first ones, apart from
+  int near, far;   // the near ones, [near, far), apart from
+  int last;        // the last ones; near and last being multiples of kChunk, or last `end`
   int64_t column;  // the head's first
   uint32_t multiplier;
   uint32_t limit;
@@ -141,22 +142,24 @@ PYQRT_DEVICE int rows_read(int live) {
 }
 
 // Whether nothing of a chunk of keys is seen, and the block of keys after one: what lies between
-// the first keys and the windows is left out.
+// the first, near and last keys is left out.
 template <class Tile>
 PYQRT_DEVICE bool unseen(const Work<Tile>& work, int chunk) {
-  return Tile::kGeneral && chunk >= work.first_keys && chunk < work.window;
+  if (!Tile::kGeneral) return false;
+  return (chunk >= work.first && chunk < work.near) || (chunk >= work.far && chunk < work.last);
 }
 template <class Tile>
 PYQRT_DEVICE int next_block(const Work<Tile>& work, int block) {
   const int next = block + Tile::kKeys;
-  return unseen(work, next) ? work.window : next;
+  if (!unseen(work, next)) return next;
+  return next < work.near ? work.near : work.last;
 }
 
 template <class Tile>
 PYQRT_DEVICE void copy_keys(const Work<Tile>& work, int first, int64_t column) {
   const AttentionArgs& args = *work.args;
   const int live = live_keys(work, first);
-  copy_rows(work, args.key + (work.first + first) * args.key_stride + work.column, args.key_stride,
+  copy_rows(work, args.key + (work.start + first) * args.key_stride + work.column, args.key_stride,
             rows_read(live), live, column, [&](int row, int vector) {
               return work.keys() + row_offset<Tile>(key_row(row), vector);
             });
@@ -166,7 +169,7 @@ template <class Tile>
 PYQRT_DEVICE void copy_values(const Work<Tile>& work, int first, int64_t column) {
   const AttentionArgs& args = *work.args;
   const int live = live_keys(work, first);
-  copy_rows(work, args.value + (work.first + first) * args.value_stride + work.column,
+  copy_rows(work, args.value + (work.start + first) * args.value_stride + work.column,
             args.value_stride, rows_read(live), live, column,
             [&](int row, int vector) { return work.values() + value_offset<Tile>(row, vector); });
 }
@@ -227,24 +230,33 @@ PYQRT_DEVICE void add_scores(const Work<Tile>& work, Scores& scores, int chunk, 
 }
 
 // What a lane's two rows of a tile see of the sequence's keys.
+template <class Tile>
 struct Seen {
   int begin[2];
   uint32_t count[2];
-  int first_keys;  // and so many
+  int first[2], last[2], biased[2];  // as in AttentionSeen, and
+  uint32_t last_count[2];
 
   PYQRT_MEMBER bool has(int half, int key) const {
-    return static_cast<uint32_t>(key - begin[half]) < count[half] || key < first_keys;
+    const bool near = static_cast<uint32_t>(key - begin[half]) < count[half];
+    if (!Tile::kGeneral) return near;
+    return near || key < first[half] || static_cast<uint32_t>(key - last[half]) < last_count[half];
   }
 };
-PYQRT_DEVICE Seen keys_seen(int64_t window, int first_keys, int query, int n) {
-  Seen seen = {};
-  seen.first_keys = first_keys;
+// Rows beyond the sequence count as its last one; what they see is not stored.
+template <class Tile>
+PYQRT_DEVICE Seen<Tile> keys_seen(const AttentionArgs& args, int64_t first_keys, int query, int n) {
+  Seen<Tile> seen = {};
   PYQRT_UNROLL
   for (int half = 0; half < 2; ++half) {
-    const Range keys = attention_seen(window, query + 8 * half, n);
-    seen.begin[half] = static_cast<int>(keys.begin);
-    // Rows beyond the sequence may see none under a window.
-    seen.count[half] = static_cast<uint32_t>(keys.end > keys.begin ? keys.end - keys.begin : 0);
+    const int row = query + 8 * half < n ? query + 8 * half : n - 1;
+    const AttentionSeen keys = attention_seen(args, first_keys, row, n);
+    seen.begin[half] = static_cast<int>(keys.near.begin);
+    seen.count[half] = static_cast<uint32_t>(keys.near.end - keys.near.begin);
+    seen.first[half] = static_cast<int>(keys.first);
+    seen.last[half] = static_cast<int>(keys.last);
+    seen.last_count[half] = static_cast<uint32_t>(n - keys.last);
+    seen.biased[half] = static_cast<int>(keys.biased);
   }
   return seen;
 }
@@ -271,7 +283,7 @@ PYQRT_NOINLINE int32_t relative_term(const AttentionArgs& args, int64_t head, in
 // is wider than that.
 template <class Tile>
 PYQRT_DEVICE void compute_scores(const Work<Tile>& work, Scores& scores, int block, int chunk,
-                                 const Seen& seen, int query, int warp, Lane lane) {
+                                 const Seen<Tile>& seen, int query, int warp, Lane lane) {
   scores = {};
   if constexpr (Tile::kNarrow) {
     add_scores(work, scores, chunk - block, warp);
@@ -289,13 +301,20 @@ PYQRT_DEVICE void compute_scores(const Work<Tile>& work, Scores& scores, int blo
       const int own = query + e / 2 * 8;
       if (!seen.has(e / 2, key) || own >= work.rows) return;
       scores.value[tile][e] += relative_term(*work.args, block_y(), work.row + own - work.query,
-                                             work.first + key, own - key);
+                                             work.start + key, own - key);
+    });
+  }
+  if (Tile::kGeneral && work.args->block_bias != nullptr) {
+    const int32_t bias = work.args->block_bias[block_y()];
+    for_each_score(chunk + 4 * lane.member, [&](int tile, int e, int key) {
+      if (key < seen.biased[e / 2]) scores.value[tile][e] += bias;
     });
   }
 }
 
 // The largest of the lane's scores of each row, `largest` included.
-PYQRT_DEVICE void raise_maximum(int32_t (&largest)[2], const Scores& scores, const Seen& seen,
+template <class Tile>
+PYQRT_DEVICE void raise_maximum(int32_t (&largest)[2], const Scores& scores, const Seen<Tile>& seen,
                                 int first) {
   for_each_score(first, [&](int tile, int e, int key) {
     const int32_t value = seen.has(e / 2, key) ? scores.value[tile][e] : INT32_MIN;
@@ -312,7 +331,7 @@ PYQRT_DEVICE uint32_t plane_bytes(uint32_t first_two, uint32_t last_two, int shi
 // The probabilities of scores that are seen.
 template <class Tile>
 PYQRT_DEVICE Planes to_planes(const Work<Tile>& work, const Scores& scores,
-                              const int32_t (&largest)[2], const Seen& seen, int first) {
+                              const int32_t (&largest)[2], const Seen<Tile>& seen, int first) {
   Planes planes;
   PYQRT_UNROLL
   for (int group = 0; group < kGroups; ++group) {
@@ -390,11 +409,10 @@ PYQRT_DEVICE void store(const Work<Tile>& work, const Mixed<Tile>& mixed, int64_
   PYQRT_UNROLL
   for (int half = 0; half < 2; ++half) {
     const int own = query + 8 * half;
-    // Rows beyond the sequence may see no key under a window; they are not stored.
     const int32_t sum = reduce_sum<4>(mixed.high_sum[half] * 128 + mixed.low_sum[half]);
     if (own >= work.rows) continue;
     const RowScale scale = row_scale(sum, args.output_multiplier[head], args.output_exponent[head]);
-    int8_t* row = args.output + (work.first + own) * args.output_stride + work.column;
+    int8_t* row = args.output + (work.start + own) * args.output_stride + work.column;
     PYQRT_UNROLL
     for (int tile = 0; tile < Tile::kTiles; ++tile) {
       const int64_t to = column + tile * kChannels + 8 * lane.member;
@@ -420,32 +438,33 @@ PYQRT_GLOBAL void PYQRT_BOUNDS(kThreads, 4) attention_kernel(AttentionArgs args)
   const int32_t* sequence = args.offsets + block_z();
   Work<Tile> work;
   work.args = &args;
-  work.first = sequence[0];
+  work.start = sequence[0];
   work.n = sequence[1] - sequence[0];
   work.rows = work.n;
   work.query = block_x() * kQueries;
-  work.row = work.first + work.query;
+  work.row = work.start + work.query;
   if constexpr (Tile::kGeneral) {
-    work.rows = static_cast<int>(attention_queries(args, work.first, work.n));
-    work.row = attention_query_row(args, block_z(), work.first) + work.query;
+    work.rows = static_cast<int>(attention_queries(args, work.start, work.n));
+    work.row = attention_query_row(args, block_z(), work.start) + work.query;
   }
   work.column = head * args.head_dim;
   if (work.query >= work.rows) return;
   work.multiplier = args.score_multiplier[head];
   work.limit = softmax_limit(work.multiplier);
-  const auto first = attention_seen(args.window, work.query, work.n);
-  const auto last = attention_seen(args.window, work.query + kQueries - 1, work.n);
-  work.first_keys =
-      Tile::kGeneral ? static_cast<int>(attention_first_keys(args, work.first, work.n)) : 0;
-  work.window = static_cast<int>(first.begin) & -kChunk;
-  work.begin = work.first_keys > 0 ? 0 : work.window;
-  work.end = static_cast<int>(last.end < work.n ? last.end : work.n);
-  if (work.end < work.first_keys) work.end = work.first_keys;
+  const int64_t first_keys = Tile::kGeneral ? attention_first_keys(args, work.start, work.n) : 0;
+  const AttentionSeen together =
+      attention_seen_by(args, first_keys, {work.query, work.query + kQueries}, work.n, kChunk);
+  work.first = static_cast<int>(together.first);
+  work.near = static_cast<int>(together.near.begin);
+  work.far = static_cast<int>(together.near.end);
+  work.last = static_cast<int>(together.last);
+  work.begin = work.first > 0 ? 0 : work.near;
+  work.end = work.last < work.n ? work.n : work.far;
 
   const int warp = thread_index() / kWarp;
   const Lane lane = lane_of(thread_index());
   const int query = work.query + warp * 16 + lane.group;
-  const Seen seen = keys_seen(args.window, work.first_keys, query, work.n);
+  const Seen<Tile> seen = keys_seen<Tile>(args, first_keys, query, work.n);
   constexpr bool narrow = Tile::kNarrow;
   const bool idle = narrow && work.query + warp * 16 >= work.rows;  // has no query of the sequence
   const bool at_once = narrow && work.end - work.begin <= Tile::kKeys;
@@ -522,7 +541,7 @@ void launch_columns(const AttentionArgs& args, int64_t sequences, int64_t max_le
                     Stream& stream) {
   using Whole = Tile<kColumns, 512>;
   const bool narrow = args.head_dim <= kColumns;
-  if (args.relative_index != nullptr || args.first_key || args.first_query) {
+  if (args.relative_index != nullptr || args.first_key || args.first_query || args.block > 0) {
     narrow ? launch_tile<Tile<kColumns, 128, true, true>>(args, sequences, max_length, stream)
            : launch_tile<Tile<kColumns, kChunk, false, true>>(args, sequences, max_length, stream);
   } else if (!narrow) {

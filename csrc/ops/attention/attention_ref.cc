@@ -34,16 +34,19 @@ void attention_reference(const AttentionArgs& args, Range items, int64_t max_len
 
     const int64_t first_keys = attention_first_keys(args, first, n);
     for (int64_t i = 0; i < attention_queries(args, first, n); ++i) {
-      Range keys = attention_seen(args.window, i, n);
-      keys.end = std::max(keys.end, first_keys);
-      const int64_t apart = std::min(first_keys, keys.begin);  // before the others
-      const auto seen = [&](int64_t k) { return k < apart ? k : keys.begin + k - apart; };
+      const AttentionSeen keys = attention_seen(args, first_keys, i, n);
+      const int64_t up_to_near = keys.first + keys.near.size();
+      const auto seen = [&](int64_t k) {
+        if (k < keys.first) return k;
+        return k < up_to_near ? keys.near.begin + k - keys.first : keys.last + k - up_to_near;
+      };
       const int8_t* own = query + i * args.query_stride;
-      softmax.n = apart + keys.size();
+      softmax.n = up_to_near + n - keys.last;
       for (int64_t k = 0; k < softmax.n; ++k) {
         const int8_t* other = key + seen(k) * args.key_stride;
         score[k] =
             attention_dot(own, other, d) + attention_relative(args, head, own, other, i - seen(k));
+        if (seen(k) < keys.biased) score[k] += args.block_bias[head];
       }
       softmax_reference(softmax, {0, 1});
 

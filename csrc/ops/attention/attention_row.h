@@ -10,12 +10,6 @@
 
 namespace pyqrt {
 
-// [begin, end) of the keys that token i of n sees.
-static constexpr Range attention_seen(int64_t window, int64_t i, int64_t n) {
-  if (window < 0) return {0, n};
-  return {i > window ? i - window : 0, i + window + 1 < n ? i + window + 1 : n};
-}
-
 // How many tokens are the first ones of a sequence of n from row `first` on.
 static constexpr int64_t attention_firsts(const AttentionArgs& args, int64_t first, int64_t n) {
   if (args.until >= 0) return place_of(args.until, args.ids + first, n);
@@ -32,6 +26,60 @@ static constexpr int64_t attention_queries(const AttentionArgs& args, int64_t fi
 static constexpr int64_t attention_query_row(const AttentionArgs& args, int64_t sequence,
                                              int64_t first) {
   return args.first_query && args.until < 0 ? sequence : first;
+}
+
+// The keys that a token sees: three ranges one after the other. The scores of those before `biased`
+// get the block's bias.
+struct AttentionSeen {
+  int64_t first;  // [0, first)
+  Range near;
+  int64_t last;  // [last, n)
+  int64_t biased;
+};
+
+static constexpr int64_t attention_least(int64_t a, int64_t b) {
+  return a < b ? a : b;
+}
+static constexpr int64_t attention_most(int64_t a, int64_t b) {
+  return a > b ? a : b;
+}
+
+// Of token i of n, `first_keys` being seen by all.
+static constexpr AttentionSeen attention_seen(const AttentionArgs& args, int64_t first_keys,
+                                              int64_t i, int64_t n) {
+  if (args.block > 0) {
+    const int64_t block = i / args.block;
+    const int64_t last = (n - 1) / args.block;
+    if (n <= args.block_beyond || block == 0 || block >= last) return {0, {0, n}, n, 0};
+    const Range near{(block - 1) * args.block, attention_least(n, (block + 2) * args.block)};
+    return {attention_least(args.block, near.begin), near,
+            attention_most(near.end, last * args.block), args.block};
+  }
+  if (args.window < 0) return {0, {0, n}, n, 0};
+  const Range near{attention_most(0, i - args.window),
+                   attention_most(attention_least(n, i + args.window + 1), first_keys)};
+  return {attention_least(first_keys, near.begin), near, n, 0};
+}
+
+// Whether all tokens of a sequence of n see all of them.
+static constexpr bool attention_sees_all(const AttentionArgs& args, int64_t n) {
+  return args.block > 0 ? n <= args.block_beyond : args.window < 0 || args.window >= n;
+}
+
+// What tokens [rows.begin, rows.end) of n see together, the near ones from a multiple of `step` on,
+// and the last ones if they do not begin in the step where those end.
+static constexpr AttentionSeen attention_seen_by(const AttentionArgs& args, int64_t first_keys,
+                                                 Range rows, int64_t n, int64_t step) {
+  // Bounds only grow from row to row, but for rows that see all: the first ones, or the last ones.
+  const AttentionSeen a = attention_seen(args, first_keys, rows.begin, n);
+  const AttentionSeen b = attention_seen(args, first_keys, attention_least(rows.end, n) - 1, n);
+  Range near{attention_least(a.near.begin, b.near.begin) / step * step,
+             attention_most(a.near.end, b.near.end)};
+  int64_t last = attention_least(a.last, b.last);
+  if (last < n) last = last / step * step;
+  if (last < round_up(near.end, step)) near.end = last = n;
+  return {attention_least(attention_most(a.first, b.first), near.begin), near, last,
+          attention_most(a.biased, b.biased)};
 }
 
 static constexpr int32_t attention_dot(const int8_t* a, const int8_t* b, int64_t count) {

@@ -17,6 +17,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "ops/attention/attention_row.h"
@@ -147,39 +148,52 @@ class Relative {
   int32_t* by_key_ = nullptr;    // [rows_][key_stride_]
 };
 
-// Probabilities of rows that each see their own keys, and the first `first_keys`; nothing of the
-// others in `seen` and in the blocks of the first keys. Where these lie before a row's window,
-// their scores stand right before it for the time of the softmax, and so do their planes.
+// The keys that rows see, in whole blocks.
+std::array<Range, 3> parts_of(const AttentionSeen& seen, int64_t n) {
+  return {Range{0, round_up(seen.first, kBlock)}, seen.near, Range{seen.last, n}};
+}
+
+template <class T>
+void move(T* to, const T* from, int64_t count) {
+  std::memmove(to, from, static_cast<std::size_t>(count) * sizeof(T));
+}
+void clear(uint8_t* plane, Range bytes) {
+  std::memset(plane + bytes.begin, 0, static_cast<std::size_t>(bytes.size()));
+}
+
+// Probabilities of rows [rows.begin, rows.end) that each see their own keys; nothing of the others
+// of `together`, which all of them see. The scores of a row's first and last keys stand beside
+// those of its near keys for the time of the softmax, and so do their planes.
 template <class Isa>
-void softmax_in_window(SoftmaxArgs args, int32_t* score, int64_t row, int64_t rows, int64_t n,
-                       int64_t window, int64_t first_keys, Range seen) {
-  const auto bytes = static_cast<std::size_t>(round_up(seen.size(), Isa::kGroup));
-  const int64_t blocks = std::min(round_up(first_keys, kBlock), seen.begin);
-  for (int64_t i = 0; i < rows; ++i) {
-    const int64_t window_begin = std::max<int64_t>(0, row + i - window);
-    const int64_t apart = std::min(first_keys, window_begin);
-    const int64_t begin = window_begin - apart;
-    int32_t* own_score = score + i * args.score_stride;
-    uint8_t* const planes[2] = {args.high + i * args.plane_stride,
-                                args.low + i * args.plane_stride};
+void softmax_by_row(SoftmaxArgs softmax, int32_t* score, const AttentionArgs& args, int64_t head,
+                    int64_t first_keys, Range rows, int64_t n, const AttentionSeen& together) {
+  const auto parts = parts_of(together, n);
+  for (int64_t i = 0; i < rows.size(); ++i) {
+    const AttentionSeen seen = attention_seen(args, first_keys, rows.begin + i, n);
+    const Range near = seen.near;
+    const int64_t begin = near.begin - seen.first;
+    const int64_t last = n - seen.last;
+    int32_t* own_score = score + i * softmax.score_stride;
+    uint8_t* const planes[2] = {softmax.high + i * softmax.plane_stride,
+                                softmax.low + i * softmax.plane_stride};
     for (uint8_t* plane : planes) {
-      std::memset(plane + seen.begin, 0, bytes);
-      std::memset(plane, 0, static_cast<std::size_t>(blocks));
+      for (const Range part : parts) clear(plane, {part.begin, round_up(part.end, Isa::kGroup)});
     }
-    std::memmove(own_score + begin, own_score,
-                 static_cast<std::size_t>(apart) * sizeof(*own_score));
-    SoftmaxArgs own = args;
-    own.n = std::max(std::min(n, row + i + window + 1), first_keys) - begin;
+    for (int64_t j = 0; j < seen.biased; ++j) own_score[j] += args.block_bias[head];
+    move(own_score + begin, own_score, seen.first);
+    move(own_score + near.end, own_score + seen.last, last);
+    SoftmaxArgs own = softmax;
+    own.n = near.end + last - begin;
     own.score = own_score + begin;
     own.high = planes[0] + begin;
     own.low = planes[1] + begin;
-    own.sum = args.sum + i;
+    own.sum = softmax.sum + i;
     Isa::softmax(own, {0, 1});
-    if (begin == 0) continue;
     for (uint8_t* plane : planes) {
-      std::memmove(plane, plane + begin, static_cast<std::size_t>(apart));
-      const int64_t from = std::max(apart, begin);
-      std::memset(plane + from, 0, static_cast<std::size_t>(window_begin - from));
+      move(plane + seen.last, plane + near.end, last);
+      clear(plane, {near.end, std::min(near.end + last, seen.last)});
+      move(plane, plane + begin, seen.first);
+      clear(plane, {std::min(std::max(seen.first, begin), near.begin), near.begin});
     }
   }
 }
@@ -228,7 +242,7 @@ void attend(const AttentionArgs& args, int64_t item, void* scratch) {
 
   const Relative<Isa> relative(args, head, n, keys, memory);
   const int64_t key_block = kBlock * round_up(d, Isa::kGroup);
-  const int64_t window = args.window < 0 ? n : args.window;
+  const bool sees_all = attention_sees_all(args, n);
 
   const int64_t count = attention_queries(args, first, n);
   const int64_t first_keys = attention_first_keys(args, first, n);
@@ -236,27 +250,24 @@ void attend(const AttentionArgs& args, int64_t item, void* scratch) {
 
   for (int64_t row = 0; row < count; row += kTile) {
     const int64_t rows = std::min(kTile, count - row);
-    // the keys that some row of the tile sees, from a whole block on
-    const Range seen{std::max<int64_t>(0, row - window) / kBlock * kBlock,
-                     std::max(std::min(n, row + rows + window), first_keys)};
-    // and the first keys whose blocks are not among them
-    const int64_t apart = std::min(first_keys, seen.begin);
+    const Range own{row, row + rows};
+    const AttentionSeen seen = attention_seen_by(args, first_keys, own, n, kBlock);
+    const auto parts = parts_of(seen, n);
     Isa::pack_queries(args.query + (first_query + row) * args.query_stride + head * d,
                       args.query_stride, rows, d, queries);
-    Isa::score(queries, keys + seen.begin / kBlock * key_block, rows, seen.size(), d,
-               score + seen.begin, stride);
-    relative.add(queries, row, rows, seen, score, stride);
-    if (apart > 0) {
-      Isa::score(queries, keys, rows, apart, d, score, stride);
-      relative.add(queries, row, rows, {0, apart}, score, stride);
+    for (const Range part : parts) {
+      if (part.size() == 0) continue;
+      Isa::score(queries, keys + part.begin / kBlock * key_block, rows, part.size(), d,
+                 score + part.begin, stride);
+      relative.add(queries, row, rows, part, score, stride);
     }
-    if (window >= n) {
+    if (sees_all) {
       Isa::softmax(softmax, {0, rows});
     } else {
-      softmax_in_window<Isa>(softmax, score, row, rows, n, window, first_keys, seen);
+      softmax_by_row<Isa>(softmax, score, args, head, first_keys, own, n, seen);
     }
 
-    const bool chunks = apart > 0 || seen.size() > kKeyChunk;
+    const bool chunks = seen.first > 0 || seen.last < n || seen.near.size() > kKeyChunk;
     if (chunks) std::fill(total, total + rows * columns, 0);
     const auto mix = [&](Range chunk) {
       Isa::mix({high, low, stride}, values, rows, chunk, n, d, mixed);
@@ -264,7 +275,7 @@ void attend(const AttentionArgs& args, int64_t item, void* scratch) {
         for (int64_t c = 0; c < rows * columns; ++c) total[c] += mixed[c];
       }
     };
-    for (const Range part : {Range{0, round_up(apart, kBlock)}, seen}) {
+    for (const Range part : parts) {
       for (int64_t key = part.begin; key < part.end; key += kKeyChunk) {
         mix({key, std::min(key + kKeyChunk, part.end)});
       }

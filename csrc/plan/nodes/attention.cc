@@ -36,6 +36,8 @@ class Attention final : public Node {
     if (reader.inputs() == 3) {
       first_ = args_;
       read_first(reader);
+    } else if (args_.window < 0) {
+      read_block(reader);
     }
     if (reader.has("relative_index")) read_relative(reader);
     // The widest integer is the combined context sum A >> e times the reciprocal: 62 bits of 64.
@@ -134,13 +136,19 @@ class Attention final : public Node {
     args_.first_key = true;
   }
 
+  void read_block(const NodeReader& reader) {
+    args_.block = reader.integer("block", 0, 65536, 0);
+    if (args_.block == 0) return;
+    args_.block_beyond = reader.integer("block_beyond", 0, 65536);
+    args_.block_bias = reader.array32("block_bias", args_.heads, -kMaxBias, kMaxBias);
+  }
+
   void read_relative(const NodeReader& reader) {
     args_.relative_rows = reader.integer("relative_rows", 1, 65536);
     args_.relative_reach = reader.integer("relative_reach", 0, 65536);
     args_.relative_index =
         reader.array32("relative_index", 2 * args_.relative_reach + 1, 0, args_.relative_rows - 1);
     if (reader.has("relative_bias")) {
-      constexpr int64_t kMaxBias = (int64_t{1} << 28) - 1;
       args_.relative_bias =
           reader.array32("relative_bias", args_.heads * args_.relative_rows, -kMaxBias, kMaxBias);
     }
@@ -153,6 +161,8 @@ class Attention final : public Node {
       report.weight_bytes += args_.relative_rows * width_;
     }
   }
+
+  static constexpr int64_t kMaxBias = (int64_t{1} << 28) - 1;
 
   const Kernel<AttentionKernel>& kernel_;
   AttentionArgs args_;
