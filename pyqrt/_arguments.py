@@ -212,6 +212,18 @@ def relative_tables(
     return indices, rows, (biases, keys, queries)
 
 
+def global_tokens(
+    until: int | None, after: int | None, ids: Array | None, tokens: int
+) -> tuple[Any, int, int]:
+    """What tells attention's global tokens, checked: ids, until and after, -1 for what there is not."""
+    given = {name: token for name, token in (("until", until), ("after", after)) if token is not None}
+    if len(given) > 1:
+        raise ModelError("until and after: only one of them can say which tokens are global")
+    bounds = {name: integer(name, token, 0, MAX_S32) for name, token in given.items()}
+    there = [token_ids(ids, tokens, name) for name in given]
+    return there[0] if there else None, bounds.get("until", -1), bounds.get("after", -1)
+
+
 def attention_blocks(
     block: int | None, beyond: int, bias: Array | None, heads: int, otherwise: bool
 ) -> tuple[int, int, Any]:
@@ -221,7 +233,7 @@ def attention_blocks(
             raise ModelError("block_bias and block_beyond need a block")
         return 0, 0, None
     if otherwise:
-        raise ModelError("block is for attention without window and first tokens")
+        raise ModelError("block is for attention without window and global tokens")
     if bias is None:
         raise ModelError("block needs a block_bias, which may be 0")
     biases = vector("block_bias", bias, np.int32, heads)

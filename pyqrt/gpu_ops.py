@@ -22,6 +22,7 @@ from pyqrt._arguments import (
     check_budget,
     check_range,
     choice,
+    global_tokens,
     integer,
     is_torch,
     layernorm_affine,
@@ -142,9 +143,10 @@ def attention(
     zero_point: int = 0,
     polynomial: Polynomial = "minimax",
     window: int | None = None,
-    first_key: bool = False,
-    first_query: bool = False,
+    global_key: bool = False,
+    global_query: bool = False,
     until: int | None = None,
+    after: int | None = None,
     ids: Tensor | None = None,
     block: int | None = None,
     block_beyond: int = 0,
@@ -158,7 +160,7 @@ def attention(
     """As `pyqrt.ops.attention`; relative tables are copied."""
     kernels = _kernels(variant)
     torch = sys.modules["torch"]
-    one_query = first_query and until is None
+    one_query = global_query and until is None and after is None
     name, rows = ("key", key) if one_query else ("query", query)
     tokens, width = _matrix(name, rows, query, torch.int8).shape
     _matrix("key", key, query, torch.int8, rows=tokens, width=width)
@@ -183,12 +185,13 @@ def attention(
     relative = (relative_index, relative_bias, relative_key, relative_query)
     host: list[Any] = [None if table is None else _host(table) for table in relative]
     index, _, tables = relative_tables(host[0], host[1], host[2], host[3], heads, width)
+    place, *bounds = global_tokens(until, after, None if ids is None else _host(ids), tokens)
     size, beyond, biases = attention_blocks(
         block,
         block_beyond,
         None if block_bias is None else _host(block_bias),
         heads,
-        window is not None or first_key or first_query,
+        window is not None or global_key or global_query,
     )
     output = query.new_zeros((tokens, width))
     kernels.attention(
@@ -206,10 +209,10 @@ def attention(
         choice("polynomial", polynomial, POLYNOMIALS),
         -1 if window is None else integer("window", window, 0, _LONGEST),
         *(None if table is None else _device(table, query) for table in (index, *tables)),
-        first_key,
-        first_query,
-        None if until is None else _ids(ids, query, tokens, "until"),
-        -1 if until is None else integer("until", until, 0, _S32),
+        global_key,
+        global_query,
+        None if place is None else _device(place, query),
+        *bounds,
         size,
         beyond,
         None if biases is None else _device(biases, query),

@@ -34,6 +34,7 @@ from pyqrt._arguments import (
     check_budget,
     check_range,
     choice,
+    global_tokens,
     integer,
     layernorm_affine,
     like,
@@ -249,9 +250,10 @@ def attention(
     zero_point: int = 0,
     polynomial: Polynomial = "minimax",
     window: int | None = None,
-    first_key: bool = False,
-    first_query: bool = False,
+    global_key: bool = False,
+    global_query: bool = False,
     until: int | None = None,
+    after: int | None = None,
     ids: Array | None = None,
     block: int | None = None,
     block_beyond: int = 0,
@@ -271,17 +273,18 @@ def attention(
     output_multiplier * 2^(output_exponent - 14). zero_point in [-127, 127]. polynomial: as softmax's.
     Tokens of no sequence get 0.
 
-    window: a token sees those at most so far away; None: all. first_key: and the first of its sequence.
-    first_query: the first token of a sequence has the only query, query being [sequences, heads * d]; all
-    other tokens get 0. until: the first ones are all tokens before the first whose id, of `ids` int32
-    [tokens], is this, all if none is; query is [tokens, heads * d] always. block: tokens of sequences longer
+    window: a token sees those at most so far away; None: all. global_key: and the global tokens of its
+    sequence, which is its first one; with until, all before the first of that id, of `ids` int32 [tokens],
+    all if there is none; with after, all from the second behind the first of that id on. global_query: only
+    they have queries, query being [sequences, heads * d] without until and after, [tokens, heads * d] with
+    one; all other tokens get 0. block: tokens of sequences longer
     than block_beyond see blocks of so many: the first, their own and its neighbours, the last; of the first
     and the last block all. block_bias: int32 [heads], below 2^28, added to the others' scores with keys of
-    the first. block is for attention without window and first tokens. relative_index: int32
+    the first. block is for attention without window and global tokens. relative_index: int32
     [2 R + 1], the row of the following tables for the distance i - j, clamped to [-R, R]; relative_bias:
     int32 [heads, rows], below 2^28; relative_key, relative_query: int8 [rows, heads * d].
     """
-    one_query = first_query and until is None
+    one_query = global_query and until is None and after is None
     name, rows_of_all = ("key", key) if one_query else ("query", query)
     tokens, width = matrix(name, rows_of_all, np.int8).shape
     keys = matrix("key", key, np.int8, rows=tokens, width=width)
@@ -310,7 +313,7 @@ def attention(
         relative_index, relative_bias, relative_key, relative_query, heads, width
     )
     blocks = attention_blocks(
-        block, block_beyond, block_bias, heads, window is not None or first_key or first_query
+        block, block_beyond, block_bias, heads, window is not None or global_key or global_query
     )
     output = np.zeros((tokens, width), np.int8)
     zero = integer("zero_point", zero_point, -MAX_S8, MAX_S8)
@@ -325,10 +328,9 @@ def attention(
         zero,
         choice("polynomial", polynomial, POLYNOMIALS),
         -1 if window is None else integer("window", window, 0, _MAX_LENGTH),
-        first_key,
-        first_query,
-        None if until is None else token_ids(ids, tokens, "until"),
-        -1 if until is None else integer("until", until, 0, MAX_S32),
+        global_key,
+        global_query,
+        *global_tokens(until, after, ids, tokens),
         *blocks,
         index,
         *tables,

@@ -19,13 +19,13 @@ linear     s8 or s16          by epilogue          epilogue, in_features, out_fe
                                                    weight, weight_sum, bias, multiplier, shift,
                                                    [gelu_multiplier]
 attention  s8 tokens          s8 tokens            num_heads, head_dim, zero_point, [window],
-           (Q, K, V columns;                       [block, block_beyond], [first_until],
-           or Q, K and apart                       [relative_rows, relative_reach];
+           (Q, K, V columns;                       [block, block_beyond], [relative_rows,
+           or Q, K and apart                       relative_reach], [global_until or global_after];
            from them V; or of                      score_multiplier, output_multiplier,
-           global first tokens                     output_exponent, [block_bias], [relative_index,
-           also K, V, and in a                     relative_bias, relative_key, relative_query],
-           third Q of sequences, or                [first_score_multiplier,
-           with first_until of tokens)             first_output_multiplier, first_output_exponent]
+           global tokens also K, V,                output_exponent, [block_bias], [relative_index,
+           and in a third Q: with                  relative_bias, relative_key, relative_query],
+           global_until or _after of               [global_score_multiplier,
+           tokens, else of sequences)              global_output_multiplier, global_output_exponent]
 rotary     s16 tokens         s8 tokens            num_heads, head_dim, pairs, shift; cosine, sine
 multiply   s16, s16           s8 or s16            zero_point; multiplier, shift
 layernorm  s16                s8 and/or s16        epsilon, [normalize], [exact_mean], [shift8], [shift16];

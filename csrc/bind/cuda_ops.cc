@@ -108,9 +108,9 @@ void attention(const Matrix<const int8_t>& query, const Matrix<const int8_t>& ke
                const std::optional<Vector<const int32_t>>& relative_index,
                const std::optional<Matrix<const int32_t>>& relative_bias,
                const std::optional<Matrix<const int8_t>>& relative_key,
-               const std::optional<Matrix<const int8_t>>& relative_query, bool first_key,
-               bool first_query, const std::optional<Vector<const int32_t>>& ids, int32_t until,
-               int64_t block, int64_t block_beyond,
+               const std::optional<Matrix<const int8_t>>& relative_query, bool global_key,
+               bool global_query, const std::optional<Vector<const int32_t>>& ids, int32_t until,
+               int32_t after, int64_t block, int64_t block_beyond,
                const std::optional<Vector<const int32_t>>& block_bias) {
   AttentionArgs args;
   args.query = query.data();
@@ -128,10 +128,11 @@ void attention(const Matrix<const int8_t>& query, const Matrix<const int8_t>& ke
   args.zero_point = zero_point;
   args.exponential = known(fixed::exp_polynomial(polynomial));
   args.window = window;
-  args.first_key = first_key;
-  args.first_query = first_query;
+  args.global_key = global_key;
+  args.global_query = global_query;
   if (ids) args.ids = ids->data();
   args.until = until;
+  args.after = after;
   args.block = block;
   args.block_beyond = block_beyond;
   if (block_bias) args.block_bias = block_bias->data();
@@ -303,16 +304,17 @@ NB_MODULE(PYQRT_MODULE, module) {
              nb::arg("residual").none(), nb::arg("residual_multiplier"), nb::arg("residual_shift"),
              nb::arg("output"), nb::arg("tile"), nb::arg("stream"),
              nb::arg("polynomial") = "minimax");
-  module.def(
-      "attention", &attention, nb::arg("query"), nb::arg("key"), nb::arg("value"),
-      nb::arg("offsets"), nb::arg("longest"), nb::arg("score_multiplier"),
-      nb::arg("output_multiplier"), nb::arg("output_exponent"), nb::arg("zero_point"),
-      nb::arg("output"), nb::arg("stream"), nb::arg("polynomial") = "minimax",
-      nb::arg("window") = -1, nb::arg("relative_index").none() = nb::none(),
-      nb::arg("relative_bias").none() = nb::none(), nb::arg("relative_key").none() = nb::none(),
-      nb::arg("relative_query").none() = nb::none(), nb::arg("first_key") = false,
-      nb::arg("first_query") = false, nb::arg("ids").none() = nb::none(), nb::arg("until") = -1,
-      nb::arg("block") = 0, nb::arg("block_beyond") = 0, nb::arg("block_bias").none() = nb::none());
+  module.def("attention", &attention, nb::arg("query"), nb::arg("key"), nb::arg("value"),
+             nb::arg("offsets"), nb::arg("longest"), nb::arg("score_multiplier"),
+             nb::arg("output_multiplier"), nb::arg("output_exponent"), nb::arg("zero_point"),
+             nb::arg("output"), nb::arg("stream"), nb::arg("polynomial") = "minimax",
+             nb::arg("window") = -1, nb::arg("relative_index").none() = nb::none(),
+             nb::arg("relative_bias").none() = nb::none(),
+             nb::arg("relative_key").none() = nb::none(),
+             nb::arg("relative_query").none() = nb::none(), nb::arg("global_key") = false,
+             nb::arg("global_query") = false, nb::arg("ids").none() = nb::none(),
+             nb::arg("until") = -1, nb::arg("after") = -1, nb::arg("block") = 0,
+             nb::arg("block_beyond") = 0, nb::arg("block_bias").none() = nb::none());
   module.def("layernorm", &layernorm, nb::arg("input"), nb::arg("epsilon"), nb::arg("gain8").none(),
              nb::arg("bias8").none(), nb::arg("shift8"), nb::arg("output8").none(),
              nb::arg("gain16").none(), nb::arg("bias16").none(), nb::arg("shift16"),

@@ -116,9 +116,10 @@ void attention(const Matrix<const int8_t>& query, const Matrix<const int8_t>& ke
                const Vector<const uint32_t>& score_multiplier,
                const Vector<const int32_t>& output_multiplier,
                const Vector<const int32_t>& output_exponent, int zero_point,
-               const std::string& polynomial, int64_t window, bool first_key, bool first_query,
-               const std::optional<Vector<const int32_t>>& ids, int32_t until, int64_t block,
-               int64_t block_beyond, const std::optional<Vector<const int32_t>>& block_bias,
+               const std::string& polynomial, int64_t window, bool global_key, bool global_query,
+               const std::optional<Vector<const int32_t>>& ids, int32_t until, int32_t after,
+               int64_t block, int64_t block_beyond,
+               const std::optional<Vector<const int32_t>>& block_bias,
                const std::optional<Vector<const int32_t>>& relative_index,
                const std::optional<Matrix<const int32_t>>& relative_bias,
                const std::optional<Matrix<const int8_t>>& relative_key,
@@ -140,10 +141,11 @@ void attention(const Matrix<const int8_t>& query, const Matrix<const int8_t>& ke
   args.zero_point = zero_point;
   args.exponential = *fixed::exp_polynomial(polynomial);
   args.window = window;
-  args.first_key = first_key;
-  args.first_query = first_query;
+  args.global_key = global_key;
+  args.global_query = global_query;
   if (ids) args.ids = ids->data();
   args.until = until;
+  args.after = after;
   args.block = block;
   args.block_beyond = block_beyond;
   if (block_bias) args.block_bias = block_bias->data();
@@ -474,14 +476,15 @@ void register_kernels(nb::module_& module) {
              nb::arg("zero_point"), nb::arg("polynomial"), array("gelu_multiplier").none(),
              nb::arg("gelu_shift"), array("residual").none(), nb::arg("residual_multiplier"),
              nb::arg("residual_shift"), array("output"), nb::arg("variant") = nb::none());
-  module.def(
-      "attention", &attention, array("query"), array("key"), array("value"), array("offsets"),
-      array("score_multiplier"), array("output_multiplier"), array("output_exponent"),
-      nb::arg("zero_point"), nb::arg("polynomial"), nb::arg("window"), nb::arg("first_key"),
-      nb::arg("first_query"), array("ids").none(), nb::arg("until"), nb::arg("block"),
-      nb::arg("block_beyond"), array("block_bias").none(), array("relative_index").none(),
-      array("relative_bias").none(), array("relative_key").none(), array("relative_query").none(),
-      nb::arg("relative_rows"), array("output"), nb::arg("variant") = nb::none());
+  module.def("attention", &attention, array("query"), array("key"), array("value"),
+             array("offsets"), array("score_multiplier"), array("output_multiplier"),
+             array("output_exponent"), nb::arg("zero_point"), nb::arg("polynomial"),
+             nb::arg("window"), nb::arg("global_key"), nb::arg("global_query"), array("ids").none(),
+             nb::arg("until"), nb::arg("after"), nb::arg("block"), nb::arg("block_beyond"),
+             array("block_bias").none(), array("relative_index").none(),
+             array("relative_bias").none(), array("relative_key").none(),
+             array("relative_query").none(), nb::arg("relative_rows"), array("output"),
+             nb::arg("variant") = nb::none());
   module.def("softmax", &softmax, array("score"), nb::arg("multiplier"), nb::arg("polynomial"),
              array("high"), array("low"), array("sum"), nb::arg("variant") = nb::none());
   module.def("gelu", &gelu, array("input"), array("multiplier"), nb::arg("shift"),

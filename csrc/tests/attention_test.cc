@@ -29,12 +29,13 @@ void test_attention(int cases) {
     const auto input = [&](int64_t rows) {
       return Matrix<int8_t>::random(random, rows, width, -127, 127, any_draw(random));
     };
-    args.first_key = random.integer(0, 2) == 0;
-    args.first_query = random.integer(0, 4) == 0;
+    args.global_key = random.integer(0, 2) == 0;
+    args.global_query = random.integer(0, 4) == 0;
     const auto ids = vector_of<int32_t>(random, offsets.back(), 0, 20, Draw::kEven);
     args.ids = ids.data();
     args.until = random.one_of<int32_t>({-1, 5});
-    const bool one_query = args.first_query && args.until < 0;
+    if (args.until < 0) args.after = random.one_of<int32_t>({-1, 5});
+    const bool one_query = args.global_query && args.until < 0 && args.after < 0;
     const Matrix<int8_t> query = input(one_query ? sequences : offsets.back());
     const Matrix<int8_t> key = input(offsets.back()), value = input(offsets.back());
     const auto score_multiplier =
@@ -55,7 +56,7 @@ void test_attention(int cases) {
     args.exponential = random.one_of({fixed::kExpMinimax, fixed::kExpIbert});
     args.window = random.one_of<int64_t>({-1, -1, 0, 3, 20, 40});
     const auto block_bias = vector_of<int32_t>(random, args.heads, -9999, 99999);
-    if (args.window < 0 && !args.first_key && !args.first_query && random.integer(0, 1) == 0) {
+    if (args.window < 0 && !args.global_key && !args.global_query && random.integer(0, 1) == 0) {
       args.block = random.one_of<int64_t>({1, 2, 5, 8, 16, 20, 64});
       args.block_beyond = random.one_of<int64_t>({0, 20, 40});
       args.block_bias = block_bias.data();
@@ -83,9 +84,10 @@ void test_attention(int cases) {
                                            {"sequences", sequences},
                                            {"longest", longest},
                                            {"window", args.window},
-                                           {"first_key", args.first_key},
-                                           {"first_query", args.first_query},
+                                           {"global_key", args.global_key},
+                                           {"global_query", args.global_query},
                                            {"until", args.until},
+                                           {"after", args.after},
                                            {"block", args.block},
                                            {"block_beyond", args.block_beyond},
                                            {"relative", args.relative_rows}});

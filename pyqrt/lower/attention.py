@@ -13,7 +13,7 @@ from pyqrt.lower.fixed_point import LoweringError, round_half_up
 from pyqrt.lower.linear import IntegerInput, polynomial_attribute, requantize_s8, requantize_s16
 from pyqrt.lower.parts import Parts, Stream, parameters_of, to_numpy
 from pyqrt.nn.config import EncoderConfig, RelativeBias
-from pyqrt.nn.layers import Attention, FirstAttention
+from pyqrt.nn.layers import Attention, GlobalAttention
 from pyqrt.nn.relative import rows_of_distances
 
 # Queries and keys are this much finer before they are turned. 2^7 leaves int16 twice the range of int8: a
@@ -50,11 +50,14 @@ def lower_attention(
     unit = _by_head(config, grids[0]) * _by_head(config, grids[1]) * config.score_scale
     attributes, positions = _positions(parts, config, prefix, attention, unit)
     tensors = _multipliers(parts, config, prefix, context) | positions
-    if attention.first is not None:
-        inputs += _first(parts, f"{prefix}.first", attention.first, source, stream)
-        if attention.first.until is not None:
-            attributes |= {"first_until": attention.first.until}
-        tensors |= _multipliers(parts, config, f"{prefix}.first", context, "first_")
+    if attention.globals is not None:
+        inputs += _globals(parts, f"{prefix}.globals", attention.globals, source, stream)
+        stated = {
+            "global_until": attention.globals.tokens.until,
+            "global_after": attention.globals.tokens.after,
+        }
+        attributes |= {name: token for name, token in stated.items() if token is not None}
+        tensors |= _multipliers(parts, config, f"{prefix}.globals", context, "global_")
     output = builder.buffer("s8", "tokens", config.layer_size)
     builder.node(
         "attention",
@@ -117,18 +120,18 @@ def _projected(parts: Parts, prefix: str, linears: dict[str, nn.Linear], source:
     return projected
 
 
-def _first(
-    parts: Parts, prefix: str, first: FirstAttention, source: IntegerInput, stream: Stream
+def _globals(
+    parts: Parts, prefix: str, own: GlobalAttention, source: IntegerInput, stream: Stream
 ) -> tuple[int, int]:
-    """Keys and values that the first tokens see, int8, and the first tokens' queries.
+    """Keys and values that the global tokens see, int8, and their queries.
 
     Of one token a sequence from int16; of several, which may be any, all tokens', from int8.
     """
-    keys = _projected(parts, prefix, {"key": first.key, "value": first.value}, source)
-    if first.until is not None:
-        return keys, _projected(parts, prefix, {"query": first.query}, source)
+    keys = _projected(parts, prefix, {"key": own.key, "value": own.value}, source)
+    if not own.tokens.one:
+        return keys, _projected(parts, prefix, {"query": own.query}, source)
     token = parts.pooled(f"{prefix}.token", IntegerInput(stream.buffer, stream.scale), "first")
-    return keys, _projected(parts, prefix, {"query": first.query}, token)
+    return keys, _projected(parts, prefix, {"query": own.query}, token)
 
 
 def _rotated(

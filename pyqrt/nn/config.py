@@ -243,6 +243,28 @@ class Blocks:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GlobalTokens:
+    """Tokens of a sequence that are seen from everywhere, and see everything by projections of their own.
+
+    They are its first one; with `until`, all before the first token of that id, all if there is none; with
+    `after`, all from the second behind the first token of that id on (Beltagy et al. 2020, arXiv 2004.05150).
+    """
+
+    until: int | None = None
+    after: int | None = None
+
+    def __post_init__(self) -> None:
+        _require(
+            self.until is None or self.after is None, "global_tokens: until and after exclude each other"
+        )
+
+    @property
+    def one(self) -> bool:
+        """Is it the first token alone?"""
+        return self.until is None and self.after is None
+
+
+@dataclass(frozen=True, kw_only=True)
 class EncoderConfig:
     """A transformer encoder.
 
@@ -276,9 +298,7 @@ class EncoderConfig:
     convolution: beside the first layer; None: there is none.
     blocks: what is seen of long sequences; None: everything.
     windows: for each layer how far a token sees to both sides, None being everything; empty: everything.
-    first_global: a sequence's first token is seen from everywhere, and sees everything by projections of
-    its own (Beltagy et al. 2020, arXiv 2004.05150). first_until: instead of that one all before the first
-    token of this id, in a sequence without one all.
+    global_tokens: seen from everywhere, beside windows; None: there are none.
     """
 
     family: str
@@ -315,8 +335,7 @@ class EncoderConfig:
     convolution: Convolution | None = None
     blocks: Blocks | None = None
     windows: tuple[int | None, ...] = ()
-    first_global: bool = False
-    first_until: int | None = None
+    global_tokens: GlobalTokens | None = None
 
     def __post_init__(self) -> None:
         for name in (
@@ -409,9 +428,9 @@ class EncoderConfig:
     def _check_layers(self) -> None:
         """What is stated layer by layer, and what tokens see."""
         _require(
-            not self.first_global
+            self.global_tokens is None
             or (self.norm == "post" and not self.bottleneck and not self.relative and not self.rotary),
-            "first_global: implemented for post-norm encoders with positions in the embeddings only, "
+            "global_tokens: implemented for post-norm encoders with positions in the embeddings only, "
             "without bottlenecks",
         )
         if self.blocks is not None:
@@ -419,14 +438,15 @@ class EncoderConfig:
             for name in ("beyond", "repeats"):
                 _require_count(f"blocks.{name}", getattr(self.blocks, name), 0)
             _require(
-                not self.windows and not self.first_global,
-                "blocks: windows and first_global beside them are not implemented",
+                not self.windows and self.global_tokens is None,
+                "blocks: windows and global_tokens beside them are not implemented",
             )
-        if self.first_until is not None:
-            _require_count("first_until", self.first_until, 0)
+        for name in ("until", "after") if self.global_tokens is not None else ():
+            token = getattr(self.global_tokens, name)
+            known = isinstance(token, int) and not isinstance(token, bool) and 0 <= token < self.vocab_size
             _require(
-                self.first_global and self.first_until < self.vocab_size,
-                f"first_until is {self.first_until}; it must be a token's id, with first_global",
+                token is None or known,
+                f"global_tokens.{name} is {token!r}; it must be one of vocab_size {self.vocab_size} tokens",
             )
         for window in self.windows:
             if window is not None:

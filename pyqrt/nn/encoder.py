@@ -70,8 +70,8 @@ class Encoder(nn.Module):
         """Every tap by the name of the activation it sees, in the order they are passed.
 
         "embeddings." words, sum, output (normalised) and projected; per set of layer weights
-        "layers.0.attention." query, key, value, context, sum and output, of global first tokens
-        "layers.0.attention.first." token, query, key and value, "layers.0.ffn." up, activation, sum
+        "layers.0.attention." query, key, value, context, sum and output, of global tokens
+        "layers.0.attention.globals." token, query, key and value, "layers.0.ffn." up, activation, sum
         and output; of several feed-forward blocks those before the last as "layers.0.ffns.0."; of bottlenecks
         "layers.0.narrow." and "layers.0.narrow_matched." linear and output, "layers.0.widen." sum and output;
         of a convolution "layers.0.convolution." beside, linear, activation, sum and output;
@@ -124,10 +124,10 @@ class Encoder(nn.Module):
                 matched = taken = f"{prefix}.narrow.output"
             add(matched, attention.query, attention.key)
             add(taken, attention.value)
-            if attention.first is not None:
-                add(taken, attention.first.key, attention.first.value)
-                token = f"{prefix}.attention.first.token"
-                add(token if attention.first.until is None else taken, attention.first.query)
+            if attention.globals is not None:
+                add(taken, attention.globals.key, attention.globals.value)
+                token = f"{prefix}.attention.globals.token"
+                add(token if attention.globals.tokens.one else taken, attention.globals.query)
             add(f"{prefix}.attention.context", attention.output)
             source = f"{prefix}.attention.output"
             for block, ffn in layer.feed_forwards():

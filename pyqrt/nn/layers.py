@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pyqrt.nn.activations import activation
-from pyqrt.nn.config import Disentangled, EncoderConfig, RelativeBias
+from pyqrt.nn.config import Disentangled, EncoderConfig, GlobalTokens, RelativeBias
 from pyqrt.nn.packing import Packing, beside
 from pyqrt.nn.relative import Relative, rows_of_distances
 from pyqrt.nn.rotary import rotary_tables, rotate
@@ -151,7 +151,9 @@ class Attention(Block):
             if config.relative.queries:
                 self.relative_query = None if config.relative.shared else _like(self.query)
                 self.relative_query_tap = Tap()
-        self.first: FirstAttention | None = FirstAttention(config) if config.first_global else None
+        self.globals: GlobalAttention | None = None
+        if config.global_tokens is not None:
+            self.globals = GlobalAttention(config, config.global_tokens)
         self.add_norm(config, wanted=config.first_norm or index > 0)
 
     def forward(
@@ -169,15 +171,15 @@ class Attention(Block):
             query, key = (rotate(x, self.num_heads, *tables, self.rotary.interleaved) for x in (query, key))
         query, key = self.query_tap(query), self.key_tap(key)
         value = self.value_tap(self.value(taken))
-        firsts = None if self.first is None else packing.firsts(self.first.until)
+        chosen = None if self.globals is None else packing.globals(self.globals.tokens)
 
         def further(query: Tensor, key: Tensor, rows: Tensor) -> Tensor:
-            return self.further_scores(query, key, None if firsts is None else firsts[rows])
+            return self.further_scores(query, key, None if chosen is None else chosen[rows])
 
         plain = self.relative is None and self.window is None and self.blocks is None
         context = packing.attention(query, key, value, self.num_heads, self.scale, None if plain else further)
-        if self.first is not None and firsts is not None:
-            context = self.first(context, source, packing, firsts)
+        if self.globals is not None and chosen is not None:
+            context = self.globals(context, source, packing, chosen)
         return self.add(self.output(self.context_tap(context)), x)
 
     def rotary_tables(self, positions: Tensor) -> tuple[Tensor, Tensor]:
@@ -199,10 +201,10 @@ class Attention(Block):
             self.relative_query_tap(query(rows)) if kind.queries else None,
         )
 
-    def further_scores(self, query: Tensor, key: Tensor, firsts: Tensor | None) -> Tensor:
+    def further_scores(self, query: Tensor, key: Tensor, chosen: Tensor | None) -> Tensor:
         """What is added to the scores of [sequences, heads, length, d] each; minus infinity: not seen.
 
-        firsts: the keys that all tokens see, bool [sequences, length].
+        chosen: the keys that all tokens see, bool [sequences, length].
         """
         scores = query.new_zeros(1, 1)
         if self.relative is not None:
@@ -210,8 +212,8 @@ class Attention(Block):
         if self.window is not None:
             place = torch.arange(query.shape[2], device=query.device)
             unseen = (place[:, None] - place[None, :]).abs() > self.window
-            if firsts is not None:
-                unseen = unseen & ~firsts[:, None, None, :]
+            if chosen is not None:
+                unseen = unseen & ~chosen[:, None, None, :]
             scores = scores.masked_fill(unseen, -torch.inf)
         if self.blocks is not None and query.shape[2] > self.blocks.beyond:
             block = torch.arange(query.shape[2], device=query.device) // self.blocks.size
@@ -245,31 +247,31 @@ class Attention(Block):
         return scores * self.scale
 
 
-class FirstAttention(nn.Module):
-    """What the first tokens of a sequence see of all its tokens, by projections of their own."""
+class GlobalAttention(nn.Module):
+    """What the global tokens of a sequence see of all its tokens, by projections of their own."""
 
-    def __init__(self, config: EncoderConfig) -> None:
+    def __init__(self, config: EncoderConfig, tokens: GlobalTokens) -> None:
         super().__init__()
         width, biases = config.hidden_size, config.attention_biases
         self.num_heads = config.num_attention_heads
         self.scale = config.score_scale
-        self.until = config.first_until
+        self.tokens = tokens
         self.query = nn.Linear(width, width, bias="query" in biases)
         self.key = nn.Linear(width, width, bias="key" in biases)
         self.value = nn.Linear(width, width, bias="value" in biases)
-        if self.until is None:
+        if tokens.one:
             self.token_tap = Tap()
         self.query_tap = Tap()
         self.key_tap = Tap()
         self.value_tap = Tap()
 
-    def forward(self, context: Tensor, x: Tensor, packing: Packing, firsts: Tensor) -> Tensor:
-        """`context`, like x [tokens, hidden], that of the first tokens (bool [tokens]) replaced."""
+    def forward(self, context: Tensor, x: Tensor, packing: Packing, chosen: Tensor) -> Tensor:
+        """`context`, like x [tokens, hidden], that of the chosen tokens (bool [tokens]) replaced."""
         key, value = self.key_tap(self.key(x)), self.value_tap(self.value(x))
-        if self.until is not None:
+        if not self.tokens.one:
             query = self.query_tap(self.query(x))
             own = packing.attention(query, key, value, self.num_heads, self.scale)
-            return torch.where(firsts[:, None], own, context)
+            return torch.where(chosen[:, None], own, context)
         query = self.query_tap(self.query(self.token_tap(packing.pool(x, "first"))))
         own = packing.first_attention(query, key, value, self.num_heads, self.scale)
         return context.index_copy(0, packing.first_rows, own)

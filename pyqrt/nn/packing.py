@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pyqrt.errors import ModelError
-from pyqrt.nn.config import Pooling
+from pyqrt.nn.config import GlobalTokens, Pooling
 
 Further = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -92,11 +92,13 @@ class Packing:
         """Every sequence's first row whose id is `token`, its first row if there is none: [sequences]."""
         return self.first_rows + self._places_of(token) % self._length_column[:, 0]
 
-    def firsts(self, until: int | None) -> Tensor:
-        """Which rows are their sequences' first ones: one, or those before the first token `until`."""
-        if until is None:
-            return self.positions == 0
-        return self.positions < self._places_of(until)[self._sequence_of_row]
+    def globals(self, tokens: GlobalTokens) -> Tensor:
+        """Which rows are their sequences' global tokens, bool [tokens]."""
+        if tokens.until is not None:
+            return self.positions < self.to_tokens(self._places_of(tokens.until))
+        if tokens.after is not None:
+            return self.positions >= self.to_tokens(self._places_of(tokens.after) + 2)
+        return self.positions == 0
 
     def _places_of(self, token: int) -> Tensor:
         """Where the first token of that id is in every sequence, its length if there is none: [sequences]."""

@@ -25,7 +25,7 @@ def attention(
     """The context [batch, sequence, width], in integers of the output without its zero point.
 
     inputs: the queries, keys and values side by side; or the first two, and the values; or all three, and
-    what first tokens that see and are seen from everywhere use: keys and values, queries. ids [batch,
+    what global tokens use: keys and values, queries. ids [batch,
     sequence]: of the tokens. absent [batch, 1, 1, sequence]: 1 for padding, else 0.
     """
     heads, dim = int(node.attributes["num_heads"]), int(node.attributes["head_dim"])
@@ -78,15 +78,15 @@ def attention(
         return context
     key, value = graph.ops("Split", 2, inputs[1], axis=2, num_outputs=2)
     # Scaled before a change of shape, which right behind a rounding ONNX Runtime 1.32 fails at.
-    scales = np.repeat(score_scale("first_score_multiplier"), dim).astype(np.float32)
-    query = graph.op("Mul", inputs[2], graph.constant(scales, "first_score_scale"))
-    several = "first_until" in node.attributes
+    scales = np.repeat(score_scale("global_score_multiplier"), dim).astype(np.float32)
+    query = graph.op("Mul", inputs[2], graph.constant(scales, "global_score_scale"))
+    several = "global_until" in node.attributes or "global_after" in node.attributes
     query = (
         by_head(query, 0, 2, 1, 3)
         if several
         else graph.op("Reshape", query, np.array([0, heads, 1, dim], np.int64))
     )
-    own = mixed(graph.op("MatMul", query, by_head(key, 0, 2, 3, 1)), padding, value, "first_")
+    own = mixed(graph.op("MatMul", query, by_head(key, 0, 2, 3, 1)), padding, value, "global_")
     if several:
         return graph.op("Where", graph.op("Unsqueeze", _others(graph, node, ids), axes(2)), context, own)
     end = np.array([np.iinfo(np.int64).max], np.int64)
@@ -129,13 +129,23 @@ def positions(graph: GraphBuilder, ids: str) -> str:
 
 
 def _others(graph: GraphBuilder, node: Node, ids: str) -> str:
-    """Which tokens are not their sequences' first ones, bool [batch or 1, sequence]."""
-    if "first_until" not in node.attributes:
+    """Which tokens are not global, bool [batch or 1, sequence]."""
+    bound = node.attributes.get("global_until", node.attributes.get("global_after"))
+    if bound is None:
         later = graph.op("Cast", positions(graph, ids), to=onnx.TensorProto.BOOL)
         return graph.op("Unsqueeze", later, axes(0))
-    there = graph.op("Equal", ids, np.array(int(node.attributes["first_until"]), np.int64))
-    passed = graph.op("CumSum", graph.op("Cast", there, to=onnx.TensorProto.INT64), np.array(1, np.int64))
-    return graph.op("Cast", passed, to=onnx.TensorProto.BOOL)
+
+    def passed(there: str) -> str:
+        """How many of a sequence's tokens up to each are `there`."""
+        count = graph.op("Cast", there, to=onnx.TensorProto.INT64)
+        return graph.op("CumSum", count, np.array(1, np.int64))
+
+    separators = passed(graph.op("Equal", ids, np.array(int(bound), np.int64)))
+    behind = graph.op("Cast", separators, to=onnx.TensorProto.BOOL)
+    if "global_until" in node.attributes:
+        return behind
+    # the first separator is the first token behind, global are those from the third on
+    return graph.op("Less", passed(behind), np.array(3, np.int64))
 
 
 def _blocks(graph: GraphBuilder, node: Node, ids: str, absent: str) -> tuple[str, str]:

@@ -50,7 +50,8 @@ _KNOWN = {
     "attention": {"num_heads", "head_dim", "zero_point", "polynomial", "window", "relative_rows"}
     | {"relative_reach", "score_multiplier", "output_multiplier", "output_exponent", "relative_index"}
     | {"relative_bias", "relative_key", "relative_query", "block", "block_beyond", "block_bias"}
-    | {"first_score_multiplier", "first_output_multiplier", "first_output_exponent", "first_until"},
+    | {"global_score_multiplier", "global_output_multiplier", "global_output_exponent"}
+    | {"global_until", "global_after"},
     "rotary": {"num_heads", "head_dim", "pairs", "shift", "cosine", "sine"},
     "multiply": {"zero_point", "multiplier", "shift"},
     "neighbours": {"reach"},

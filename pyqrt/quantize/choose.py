@@ -130,10 +130,10 @@ def _transforms(
             per_head(f"{prefix}.query", zeros, f"{prefix}.relative_query")
             per_head(f"{prefix}.key", key_center, f"{prefix}.relative_key")
             per_head(f"{prefix}.value", values)
-            if f"{prefix}.first.value" in statistics:
-                per_head(f"{prefix}.first.query", zeros)
-                per_head(f"{prefix}.first.key", statistics[f"{prefix}.first.key"].center)
-                per_head(f"{prefix}.first.value", values)  # as of all values: the context is one tensor
+            if f"{prefix}.globals.value" in statistics:
+                per_head(f"{prefix}.globals.query", zeros)
+                per_head(f"{prefix}.globals.key", statistics[f"{prefix}.globals.key"].center)
+                per_head(f"{prefix}.globals.value", values)  # as of all values: the context is one tensor
             per_head(name, values)
         elif kind in ("input", "output"):
             equalized(name, statistics[name].center, *readers)

@@ -71,7 +71,7 @@ def not_covered(config: EncoderConfig) -> list[str]:
         "disentangled attention": isinstance(config.relative, Disentangled),
         "gated feed-forward networks": config.gated,
         "rotary positions": config.rotary is not None,
-        "global first tokens": config.first_global,
+        "global tokens": config.global_tokens is not None,
         "convolutions": config.convolution is not None,
         "bottlenecks": config.bottleneck is not None,
         "several feed-forward blocks": config.ffn_blocks > 1,

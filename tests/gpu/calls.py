@@ -74,10 +74,11 @@ def attention(target: Target, case: dict[str, Any], longest: int | None = None) 
             target.place(case[name]) if name in case else None
             for name in ("relative_index", "relative_bias", "relative_key", "relative_query")
         ),
-        case.get("first_key", False),
-        case.get("first_query", False),
+        case.get("global_key", False),
+        case.get("global_query", False),
         target.place(case["ids"]) if "ids" in case else None,
         case.get("until", -1),
+        case.get("after", -1),
         case.get("block", 0),
         case.get("block_beyond", 0),
         target.place(case["block_bias"]) if "block_bias" in case else None,

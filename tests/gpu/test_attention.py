@@ -7,7 +7,7 @@ import pytest
 from gpu import calls
 from gpu.targets import Target
 from ops.harness import difference
-from ops.test_attention import Case, blocks, first_queries, make_case, relative, until
+from ops.test_attention import Case, blocks, global_queries, make_case, relative, until
 from pyqrt import ops
 
 
@@ -44,26 +44,28 @@ def test_windows(target: Target, window: int) -> None:
 
 
 @pytest.mark.parametrize("window", [0, 16, 40, 70, None])
-def test_first_tokens(target: Target, window: int | None) -> None:
+def test_global_tokens(target: Target, window: int | None) -> None:
     for lengths, head_dim in (([77, 5, 200], 33), ([520], 16), ([150, 2], 70)):
-        case = make_case(10, lengths, 2, head_dim) | {"window": window, "first_key": True}
+        case = make_case(10, lengths, 2, head_dim) | {"window": window, "global_key": True}
         check(target, case)
-        check(target, first_queries(case))
-    check(target, relative(make_case(10, [140], 2, 18), 2, 9, 5, "bkq") | {"window": 9, "first_key": True})
+        check(target, global_queries(case))
+    check(target, relative(make_case(10, [140], 2, 18), 2, 9, 5, "bkq") | {"window": 9, "global_key": True})
 
 
+@pytest.mark.parametrize("bound", ["until", "after"])
 @pytest.mark.parametrize("window", [0, 16, 40, 70])
-def test_first_tokens_until_another(target: Target, window: int) -> None:
+def test_global_tokens_until_and_after_another(target: Target, window: int, bound: str) -> None:
     for lengths, head_dim, firsts in (
         ([77, 5, 200], 33, [20, 0, 70]),
         ([520, 300], 16, [150, -1]),
         ([150, 2], 70, [40, 1]),
         ([400], 32, [33]),
     ):
-        case = until(make_case(11, lengths, 2, head_dim), firsts) | {"window": window, "first_key": True}
+        case = make_case(11, lengths, 2, head_dim) | {"window": window, "global_key": True}
+        case = until(case, firsts, bound)
         check(target, case)
-        check(target, case | {"first_query": True})
-    case = until(make_case(11, [140], 2, 18), [19]) | {"window": window, "first_key": True}
+        check(target, case | {"global_query": True})
+    case = until(make_case(11, [140], 2, 18), [19], bound) | {"window": window, "global_key": True}
     check(target, relative(case, 2, 9, 5, "bkq"))
 
 

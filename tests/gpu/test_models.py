@@ -52,14 +52,14 @@ def test_families_equal_the_reference(target: Target, name: str, number: int) ->
     assert run(models.Session(models.Model(program.to_dict(), tensors)), sequences) == run(cpu, sequences)
 
 
-# The first configuration of each, and those with what it lacks: a convolution, global first tokens, spans,
+# The first configuration of each, and those with what it lacks: a convolution, global tokens, spans,
 # several sizes of blocks.
 SHOWN = [(name, 0) for name in families()]
 SHOWN += [
     (name, number)
     for name, number in tiny_configurations()
     if (name == "deberta-v2" and "conv_act" in family(name).tiny()[number])
-    or (name == "longformer" and family(name).configure(family(name).tiny()[number], None).first_global)
+    or (name == "longformer" and family(name).configure(family(name).tiny()[number], None).global_tokens)
     or (
         name == "big_bird" and number > 0 and family(name).configure(family(name).tiny()[number], None).blocks
     )

@@ -32,7 +32,7 @@ def test_family_file(model_type):
     assert model_type == described.MODEL_TYPE
     tasks = {described.configure(hf, None).head.task for hf in described.tiny()}
     for task in TASKS:  # each is in tiny() or refused
-        if task not in tasks and model_type in ("dpr", "longformer", "splinter"):
+        if task not in tasks and model_type in ("dpr", "splinter"):
             with pytest.raises(ModelError, match="implemented"):
                 described.configure(described.tiny()[0], task)
 
@@ -69,9 +69,12 @@ def test_every_weight_shows_in_the_output(hf, tmp_path):
     """So that equality with transformers means that no tensor is misplaced."""
     encoder, _ = load_checkpoint(save_tiny(hf, tmp_path))
     length, last = encoder.config.max_length, encoder.config.num_hidden_layers - 1
-    # a pooled first token that sees by its own projections makes no use of the others' last context
-    unused = [f"layers.{last}.attention.{part}." for part in ("query", "key", "value")]
-    unused = unused if encoder.config.first_global else []
+    # of the last context a pooled first token uses its own: by projections of its own, if it is global
+    tokens, unused = encoder.config.global_tokens, []
+    if tokens is not None and tokens.one:
+        unused = [f"layers.{last}.attention.{part}." for part in ("query", "key", "value")]
+    elif tokens is not None and tokens.after is not None:
+        unused = [f"layers.{last}.attention.globals."]
     ids = torch.arange(length) % encoder.config.vocab_size
     types = torch.arange(length) % max(1, encoder.config.type_vocab_size)
     with torch.no_grad():

@@ -80,10 +80,13 @@ def reference_output(
             arguments["token_type_ids"] = types[None, start:end]
         if types is None and head.feed_forward:  # BigBird else derives them from where the question ends
             arguments["token_type_ids"] = torch.zeros_like(arguments["input_ids"])
-        if head.task == "question_answering" and model.config.model_type == "longformer":
+        if model.config.model_type == "longformer":
             # what it derives itself, but only of texts with three separators
-            passed = (arguments["input_ids"] == model.config.sep_token_id).cumsum(dim=1)
-            arguments["global_attention_mask"] = (passed == 0).long()
+            behind = (arguments["input_ids"] == model.config.sep_token_id).cumsum(dim=1) > 0
+            if head.task == "question_answering":
+                arguments["global_attention_mask"] = (~behind).long()
+            elif head.task == "multiple_choice":
+                arguments["global_attention_mask"] = (behind.cumsum(dim=1) > 2).long()
         if head.task == "multiple_choice":
             arguments = {name: value[None] for name, value in arguments.items()}
         if getattr(model.config, "attention_type", None) == "block_sparse":

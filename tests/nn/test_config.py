@@ -4,7 +4,7 @@ import pytest
 
 from pyqrt.errors import ModelError
 from pyqrt.nn import Disentangled, EncoderConfig, Head, RelativeBias, Rotary
-from pyqrt.nn.config import Bottleneck, Convolution, Spans
+from pyqrt.nn.config import Blocks, Bottleneck, Convolution, GlobalTokens, Spans
 
 EMBEDDING = {"task": "embedding", "pooling": "mean"}
 CLASSES = {
@@ -98,10 +98,19 @@ def test_bad_encoder_field_is_named(field, value):
             {"convolution": Convolution(reach=1, activation="tanh"), "norm": "pre"},
             "convolution: implemented for post-norm",
         ),
-        ({"first_global": True, "norm": "pre"}, "first_global: implemented for post-norm"),
-        ({"first_until": 3}, "first_until is 3; it must be a token's id, with first_global"),
-        ({"first_global": True, "first_until": 11}, "first_until is 11; it must be a token's id"),
-        ({"first_global": True, "first_until": -1}, "first_until is -1"),
+        ({"global_tokens": GlobalTokens(), "norm": "pre"}, "global_tokens: implemented for post-norm"),
+        (
+            {"global_tokens": GlobalTokens(until=11)},
+            "global_tokens.until is 11; it must be one of vocab_size",
+        ),
+        ({"global_tokens": GlobalTokens(after=-1)}, "global_tokens.after is -1"),
+        ({"blocks": Blocks(size=0, beyond=1, repeats=1)}, "blocks.size is 0"),
+        ({"blocks": Blocks(size=1, beyond=-1, repeats=1)}, "blocks.beyond is -1"),
+        ({"blocks": Blocks(size=1, beyond=1, repeats=1.5)}, "blocks.repeats is 1.5"),
+        (
+            {"blocks": Blocks(size=1, beyond=1, repeats=1), "windows": (3, 3)},
+            "blocks: windows and global_tokens beside them are not implemented",
+        ),
         ({"head": Head(**ANSWERS, spans=Spans(token=11))}, "head.spans.token: not one of vocab_size 11"),
         ({"ffn_blocks": 0}, "ffn_blocks"),
         ({"word_reach": -1}, "word_reach"),

@@ -107,57 +107,60 @@ def test_windows(window: int) -> None:
 
 
 @pytest.mark.parametrize("window", [0, 1, 5, 15, 16, 17, 31, 64, 5000])
-def test_first_tokens_seen_beside_windows(window: int) -> None:
+def test_global_tokens_seen_beside_windows(window: int) -> None:
     for length, head_dim in ((1, 4), (16, 16), (35, 13), (130, 32), (300, 64)):
-        case = make_case(25, [length, 5, 40], 2, head_dim) | {"window": window, "first_key": True}
+        case = make_case(25, [length, 5, 40], 2, head_dim) | {"window": window, "global_key": True}
         check_case(case)
     check_case(relative(case, 2, 9, 30, "bkq"))
     check_case(case | {"window": None})
 
 
-def first_queries(case: Case) -> Case:
+def global_queries(case: Case) -> Case:
     """The case with one query for each sequence."""
-    return case | {"first_query": True, "query": case["query"][: len(case["offsets"]) - 1]}
+    return case | {"global_query": True, "query": case["query"][: len(case["offsets"]) - 1]}
 
 
 @pytest.mark.parametrize("length", [3, 16, 17, 65, 300, 1033])
-def test_queries_of_first_tokens_only(length: int) -> None:
+def test_queries_of_global_tokens_only(length: int) -> None:
     for head_dim in (13, 32, 64):
-        case = first_queries(make_case(26, [length, 1, 0, 20], 2, head_dim))
+        case = global_queries(make_case(26, [length, 1, 0, 20], 2, head_dim))
         check_case(case)
     check_case(relative(case, 2, 9, 30, "bkq") | {"window": 7})
 
 
-def until(case: Case, places: list[int]) -> Case:
-    """The case with so many first tokens in each sequence; -1: the token that ends them is not there."""
+def until(case: Case, places: list[int], bound: str = "until") -> Case:
+    """The case with so many tokens before the one of `bound` in each sequence; -1: that is not there."""
     ids = np.zeros(len(case["key"]), np.int32)
     for (begin, end), place in zip(pairwise(case["offsets"].tolist()), places, strict=True):
         if 0 <= place < end - begin:
             ids[begin + place : end : 2] = 7  # the first of them counts
-    return case | {"ids": ids, "until": 7}
+    return case | {"ids": ids, bound: 7}
 
 
 @pytest.mark.parametrize("window", [0, 1, 5, 16, 17, 40, 5000])
 @pytest.mark.parametrize("first", [0, 1, 2, 15, 16, 17, 33, 70, -1])
-def test_first_tokens_until_another(first: int, window: int) -> None:
-    for length, head_dim in ((1, 4), (35, 13), (130, 32), (300, 64)):
-        case = until(make_case(27, [length, 5, 0, 40], 2, head_dim), [first, 2, 0, -1]) | {"window": window}
-        check_case(case | {"first_key": True})
-        check_case(case | {"first_key": True, "first_query": True})
-    check_case(relative(case, 2, 9, 30, "bkq") | {"first_key": True})
-    check_case(case | {"first_query": True, "window": None})
+@pytest.mark.parametrize("bound", ["until", "after"])
+def test_global_tokens_until_and_after_another(bound: str, first: int, window: int) -> None:
+    for length, head_dim in ((1, 4), (2, 4), (35, 13), (130, 32), (300, 64)):
+        case = make_case(27, [length, 5, 0, 40], 2, head_dim) | {"window": window}
+        case = until(case, [first, 2, 0, -1], bound)
+        check_case(case | {"global_key": True})
+        check_case(case | {"global_key": True, "global_query": True})
+    check_case(relative(case, 2, 9, 30, "bkq") | {"global_key": True})
+    check_case(case | {"global_query": True, "window": None})
 
 
-def test_more_first_tokens_than_a_chunk() -> None:
-    for first in (1024, 1100, 2050):
-        case = until(make_case(28, [2100], 1, 8), [first])
-        check_case(case | {"window": 30, "first_key": True})
+@pytest.mark.parametrize("bound", ["until", "after"])
+def test_more_global_tokens_than_a_chunk(bound: str) -> None:
+    for first in (0, 1024, 1100, 2050):
+        case = until(make_case(28, [2100], 1, 8), [first], bound)
+        check_case(case | {"window": 30, "global_key": True})
 
 
 def test_long_windows_and_one_that_is_cut_in_chunks() -> None:
     for length, window in ((2100, 40), (2100, 1500)):
         check_case(make_case(23, [length], 1, 8) | {"window": window})
-        check_case(make_case(23, [length], 1, 8) | {"window": window, "first_key": True})
+        check_case(make_case(23, [length], 1, 8) | {"window": window, "global_key": True})
 
 
 def blocks(case: Case, block: int, beyond: int) -> Case:
@@ -376,9 +379,11 @@ def _i32(*values: int) -> NDArray[np.int32]:
         _bad({"output_exponent": _i32(17, 0)}, "output_exponent"),
         _bad({"zero_point": 128}, "zero_point"),
         _bad({"zero_point": -128}, "zero_point"),
-        _bad({"first_query": True}, "query"),
+        _bad({"global_query": True}, "query"),
         _bad({"until": 3}, "ids is None; until looks"),
         _bad({"until": 3, "ids": _i32(1, 2)}, "ids"),
+        _bad({"until": 3, "after": 3, "ids": _i32(1, 2, 3, 4, 5, 6)}, "until and after: only one"),
+        _bad({"after": 3}, "ids is None; after looks"),
         _bad({"until": -1, "ids": _i32(1, 2, 3, 4, 5, 6)}, "until"),
         _bad({"variant": "altivec"}, "altivec"),
     ],

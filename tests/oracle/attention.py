@@ -35,11 +35,13 @@ def reciprocal(total: int) -> tuple[int, int, int]:
     return b, max(0, b - 24), budget("rho", (2**32 - 1) // normalised, 18, signed=False)
 
 
-def first_tokens(ids: list[int], length: int, until: int | None) -> int:
-    """How many tokens of a sequence are its first ones: one, or those before the first `until`."""
-    if until is None:
-        return min(1, length)
-    return ids.index(until) if until in ids else length
+def global_tokens(ids: list[int], until: int | None, after: int | None) -> slice:
+    """Those of a sequence: its first one, those before `until`, or from the second behind `after` on."""
+    if until is not None:
+        return slice(0, ids.index(until) if until in ids else len(ids))
+    if after is not None:
+        return slice(min(ids.index(after) + 2, len(ids)) if after in ids else len(ids), len(ids))
+    return slice(0, min(1, len(ids)))
 
 
 def blocks(length: int, size: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -62,9 +64,10 @@ def attention(
     zero_point: int = 0,
     polynomial: str = "minimax",
     window: int | None = None,
-    first_key: bool = False,
-    first_query: bool = False,
+    global_key: bool = False,
+    global_query: bool = False,
     until: int | None = None,
+    after: int | None = None,
     ids: ArrayLike | None = None,
     block: int | None = None,
     block_beyond: int = 0,
@@ -83,18 +86,18 @@ def attention(
     edges = [int(edge) for edge in np.ravel(offsets)]
     output = np.zeros(key.shape, np.int8)
     for sequence, (begin, end) in enumerate(pairwise(edges)):
-        firsts = first_tokens([] if ids is None else list(np.ravel(ids)[begin:end]), end - begin, until)
-        own = slice(begin, begin + firsts if first_query else end)
-        if first_query and until is None:
-            own = slice(sequence, sequence + 1)
-        for head in range(heads if end > begin and own.stop > own.start else 0):
+        names = [0] * (end - begin) if ids is None else list(np.ravel(ids)[begin:end])
+        chosen = global_tokens(names, until, after)
+        rows = np.arange(end - begin)[chosen if global_query else slice(None)]  # with a query
+        own = begin + rows if until is not None or after is not None or not global_query else [sequence]
+        for head in range(heads if len(rows) else 0):
             part = (slice(begin, end), slice(head * d, head * d + d))
             queries = query[own, head * d : head * d + d]
-            to = (slice(begin, begin + len(queries)), part[1])
+            to = (begin + rows, part[1])
             scores = Exact(queries).matmul(Exact(key[part].T))
-            distance = np.arange(len(queries))[:, None] - np.arange(end - begin)[None, :]
+            distance = rows[:, None] - np.arange(end - begin)[None, :]
             seen = np.abs(distance) <= (end if window is None else window)
-            seen[:, :firsts] |= first_key
+            seen[:, chosen] |= global_key
             if block is not None and end - begin > block_beyond:
                 seen, middle = blocks(end - begin, block)
                 bias = within("block bias", int(np.ravel(block_bias)[head]), Interval.symmetric(2**28 - 1))
@@ -116,8 +119,8 @@ def attention(
             budget("S", scores, 25 if relative_index is None and block is None else 31)
             p, total = _probabilities(scores, seen, int(score_scale[head]), polynomial)
             a = budget("A", p.matmul(Exact(value[part])), 39)
-            rows = [reciprocal(int(row)) for row in total.values]
-            b, e, rho = (Exact(np.array(column)[:, None]) for column in zip(*rows, strict=True))
+            ends = [reciprocal(int(row)) for row in total.values]
+            b, e, rho = (Exact(np.array(column)[:, None]) for column in zip(*ends, strict=True))
             result: Exact = divide(a, b, e, rho, int(scale[head]), int(exponent[head]), zero_point)
             output[to] = result.to(np.int8)
     return output

@@ -172,18 +172,18 @@ def _attention(node: _Node, inputs: list[Array], batch: _Batch) -> list[Array]:
         query, key, value = np.split(np.concatenate(inputs, axis=1), 3, axis=1)
         return [attention.attention(query, key, value, batch.offsets, **node.attention())]
     query, key, value = np.split(inputs[0], 3, axis=1)
-    until = node.integer("first_until") if "first_until" in node.node.attributes else None
-    first: dict[str, Any] = {"until": until, "ids": batch.word}
+    bounds = {name: node.node.attributes.get(f"global_{name}") for name in ("until", "after")}
+    shared: dict[str, Any] = {"ids": batch.word} | bounds
     context = attention.attention(
-        query, key, value, batch.offsets, first_key=True, **first, **node.attention()
+        query, key, value, batch.offsets, global_key=True, **shared, **node.attention()
     )
     key, value = np.split(inputs[1], 2, axis=1)
     own = attention.attention(
-        inputs[2], key, value, batch.offsets, first_query=True, **first, **node.heads("first_")
+        inputs[2], key, value, batch.offsets, global_query=True, **shared, **node.heads("global_")
     )
     for begin, end in pairwise(batch.offsets.tolist()):
-        count = attention.first_tokens(batch.word[begin:end].tolist(), end - begin, until)
-        context[begin : begin + count] = own[begin : begin + count]
+        chosen = attention.global_tokens(batch.word[begin:end].tolist(), **bounds)
+        context[begin:end][chosen] = own[begin:end][chosen]
     return [context]
 
 
@@ -309,7 +309,7 @@ def _prove(spec: Node, program: Program, tensors: Tensors) -> Ledger:
         if spec.op == "attention":
             length, dim = program.limits.max_length, node.integer("head_dim")
             if len(spec.inputs) == 3:
-                attention.worst_case(length, dim, **node.heads("first_"))
+                attention.worst_case(length, dim, **node.heads("global_"))
             return attention.worst_case(length, dim, **node.attention())
         if spec.op == "layernorm":
             return layernorm.worst_case(source.width, **node.layernorm(source.width))

@@ -33,7 +33,7 @@ template <int kColumns_, int kKeys_, bool kNarrow_ = true, bool kGeneral_ = fals
 struct Tile {
   static constexpr bool kNarrow = kNarrow_;
   // Has relative positions and biases, one score at a time, exact, not fast; and what is apart of
-  // first tokens and of blocks.
+  // global tokens and of blocks.
   static constexpr bool kGeneral = kGeneral_;
   static constexpr int kColumns = kColumns_;
   static constexpr int kKeys = kKeys_;
@@ -52,8 +52,8 @@ struct Work {
   const AttentionArgs* args;
   int64_t start;   // row of the sequence's first token
   int n;           // its tokens
-  int rows;        // those with a query
-  int query;       // of these, the block's first
+  int rows;        // where those with a query end
+  int query;       // the block's first of these
   int64_t row;     // of the queries, its row
   int begin, end;  // the keys that some query of the block sees, from a multiple of kChunk on
   int first;       // of these the first ones, apart from
@@ -245,12 +245,12 @@ struct Seen {
 };
 // Rows beyond the sequence count as its last one; what they see is not stored.
 template <class Tile>
-PYQRT_DEVICE Seen<Tile> keys_seen(const AttentionArgs& args, int64_t first_keys, int query, int n) {
+PYQRT_DEVICE Seen<Tile> keys_seen(const AttentionArgs& args, Range globals, int query, int n) {
   Seen<Tile> seen = {};
   PYQRT_UNROLL
   for (int half = 0; half < 2; ++half) {
     const int row = query + 8 * half < n ? query + 8 * half : n - 1;
-    const AttentionSeen keys = attention_seen(args, first_keys, row, n);
+    const AttentionSeen keys = attention_seen(args, globals, row, n);
     seen.begin[half] = static_cast<int>(keys.near.begin);
     seen.count[half] = static_cast<uint32_t>(keys.near.end - keys.near.begin);
     seen.first[half] = static_cast<int>(keys.first);
@@ -444,16 +444,19 @@ PYQRT_GLOBAL void PYQRT_BOUNDS(kThreads, 4) attention_kernel(AttentionArgs args)
   work.query = block_x() * kQueries;
   work.row = work.start + work.query;
   if constexpr (Tile::kGeneral) {
-    work.rows = static_cast<int>(attention_queries(args, work.start, work.n));
+    const Range with_query = attention_queries(args, work.start, work.n);
+    work.rows = static_cast<int>(with_query.end);
+    work.query += static_cast<int>(with_query.begin);
     work.row = attention_query_row(args, block_z(), work.start) + work.query;
   }
   work.column = head * args.head_dim;
   if (work.query >= work.rows) return;
   work.multiplier = args.score_multiplier[head];
   work.limit = softmax_limit(work.multiplier);
-  const int64_t first_keys = Tile::kGeneral ? attention_first_keys(args, work.start, work.n) : 0;
+  const Range globals =
+      Tile::kGeneral ? attention_global_keys(args, work.start, work.n) : Range{0, 0};
   const AttentionSeen together =
-      attention_seen_by(args, first_keys, {work.query, work.query + kQueries}, work.n, kChunk);
+      attention_seen_by(args, globals, {work.query, work.query + kQueries}, work.n, kChunk);
   work.first = static_cast<int>(together.first);
   work.near = static_cast<int>(together.near.begin);
   work.far = static_cast<int>(together.near.end);
@@ -464,7 +467,7 @@ PYQRT_GLOBAL void PYQRT_BOUNDS(kThreads, 4) attention_kernel(AttentionArgs args)
   const int warp = thread_index() / kWarp;
   const Lane lane = lane_of(thread_index());
   const int query = work.query + warp * 16 + lane.group;
-  const Seen<Tile> seen = keys_seen<Tile>(args, first_keys, query, work.n);
+  const Seen<Tile> seen = keys_seen<Tile>(args, globals, query, work.n);
   constexpr bool narrow = Tile::kNarrow;
   const bool idle = narrow && work.query + warp * 16 >= work.rows;  // has no query of the sequence
   const bool at_once = narrow && work.end - work.begin <= Tile::kKeys;
@@ -525,7 +528,7 @@ PYQRT_GLOBAL void PYQRT_BOUNDS(kThreads, 4) attention_kernel(AttentionArgs args)
 template <class Tile>
 void launch_tile(AttentionArgs args, int64_t sequences, int64_t max_length, Stream& stream) {
   constexpr int64_t kMaxSequences = 65535;  // of a grid's third extent
-  const bool one_query = args.first_query && args.until < 0;
+  const bool one_query = attention_one_query(args);
   const int64_t blocks = one_query ? 1 : ceil_div(max_length, kQueries);
   for (; sequences > 0; sequences -= kMaxSequences, args.offsets += kMaxSequences) {
     launch<AttentionArgs>(attention_kernel<Tile>,
@@ -541,7 +544,7 @@ void launch_columns(const AttentionArgs& args, int64_t sequences, int64_t max_le
                     Stream& stream) {
   using Whole = Tile<kColumns, 512>;
   const bool narrow = args.head_dim <= kColumns;
-  if (args.relative_index != nullptr || args.first_key || args.first_query || args.block > 0) {
+  if (args.relative_index != nullptr || args.global_key || args.global_query || args.block > 0) {
     narrow ? launch_tile<Tile<kColumns, 128, true, true>>(args, sequences, max_length, stream)
            : launch_tile<Tile<kColumns, kChunk, false, true>>(args, sequences, max_length, stream);
   } else if (!narrow) {

@@ -17,23 +17,26 @@
 //   out_ic = sat8( rshr64((A_ic >> e) * (rho * output_multiplier[h]),
 //                         b + 30 - output_exponent[h] - e) + zero_point )
 // With a window w (not negative) token i sees the tokens j with |i - j| <= w only: maximum, L and A
-// run over these; with first_key over j < f too, however far (Beltagy et al. 2020, arXiv
-// 2004.05150): f is 1, or with `until` the number of tokens before the first whose id it is, all n
-// if there is none. With first_query only the first f tokens of a sequence have queries and rows of
-// output that are written; without `until` q_0 is row s of `query`, [sequences, heads * d].
+// run over these; with global_key over the sequence's global tokens too, however far (Beltagy et
+// al. 2020, arXiv 2004.05150). Those are its first token; or with `until` all before the first
+// token of that id, all n if there is none; or with `after` all from the second behind the first
+// token of that id on. With global_query only they have queries and rows of output that are
+// written; without `until` and `after` q_0 is row s of `query`, [sequences, heads * d].
+//
 // With a block B and n > block_beyond, tokens see blocks of B (Zaheer et al. 2020, arXiv
-// 2007.14062): those of the first and the last block see all; those of block b see the first, b -
-// 1, b, b + 1 and the last, and block_bias[h] is added to their scores with keys of the first.
+// 2007.14062): those of the first and the last block see all; those of block b see the first,
+// b - 1, b, b + 1 and the last, and block_bias[h] is added to their scores with keys of the first.
+//
 // scale_v / scale_out = output_multiplier * 2^(output_exponent - 14).
 // q, k, v are symmetric (no zero point); a constant vector added to every key changes nothing,
 // and one added to every value passes through, so both may be centred by the file's biases.
 // Whole rows, two passes: bytes do not depend on tiling, batch, neighbours or threads.
 //
 // Ranges: q, k, v in [-127, 127]; d in [1, 1024]; n in [0, 65536]; 127 * 127 * d < 2^24;
-//   |relative_bias| and |block_bias| < 2^28, so |S| < 2^30; R in [0, 65536], t in [0,
-//   relative_rows), at most 65536; |A| <= 127 * L < 2^38, |A >> e| < 2^31, rho * output_multiplier
-//   < 2^31: the product fits int64 output_multiplier in [2^13, 2^14), output_exponent in [-8, 16],
-//   zero_point in [-127, 127]
+//   |relative_bias| and |block_bias| < 2^28, so |S| < 2^30
+//   R in [0, 65536], t in [0, relative_rows), at most 65536
+//   |A| <= 127 * L < 2^38, |A >> e| < 2^31, rho * output_multiplier < 2^31: the product fits int64
+//   output_multiplier in [2^13, 2^14), output_exponent in [-8, 16], zero_point in [-127, 127]
 //
 // query, key, value: [tokens, heads * d] each with its stride (they may be column ranges of one
 // buffer); head h owns columns [h d, h d + d). output likewise, aliasing none of them.
@@ -67,11 +70,12 @@ struct AttentionArgs {
   fixed::ExpPolynomial exponential = fixed::kExpMinimax;
 
   int64_t window = -1;           // negative: none
-  bool first_key = false;        // first keys are seen by all tokens of their sequence
-  bool first_query = false;      // there are no others
-  const int32_t* ids = nullptr;  // [tokens], for `until`
-  int32_t until = -1;            // negative: only one token is a first one
-  int64_t block = 0;             // 0: none; only without window and first tokens
+  bool global_key = false;       // global tokens are seen by all of their sequence
+  bool global_query = false;     // only they have queries
+  const int32_t* ids = nullptr;  // [tokens], for `until` and `after`
+  int32_t until = -1;            // negative: not so; at most one of the two is not
+  int32_t after = -1;
+  int64_t block = 0;  // 0: none; only without window and global tokens
   int64_t block_beyond = 0;
   const int32_t* block_bias = nullptr;      // [heads], with a block
   const int32_t* relative_index = nullptr;  // [2 R + 1]; null: no relative terms

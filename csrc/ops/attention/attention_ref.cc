@@ -32,9 +32,10 @@ void attention_reference(const AttentionArgs& args, Range items, int64_t max_len
     softmax.low = low;
     softmax.sum = &sum;
 
-    const int64_t first_keys = attention_first_keys(args, first, n);
-    for (int64_t i = 0; i < attention_queries(args, first, n); ++i) {
-      const AttentionSeen keys = attention_seen(args, first_keys, i, n);
+    const Range globals = attention_global_keys(args, first, n);
+    const Range rows = attention_queries(args, first, n);
+    for (int64_t i = rows.begin; i < rows.end; ++i) {
+      const AttentionSeen keys = attention_seen(args, globals, i, n);
       const int64_t up_to_near = keys.first + keys.near.size();
       const auto seen = [&](int64_t k) {
         if (k < keys.first) return k;

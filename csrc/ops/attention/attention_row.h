@@ -10,22 +10,27 @@
 
 namespace pyqrt {
 
-// How many tokens are the first ones of a sequence of n from row `first` on.
-static constexpr int64_t attention_firsts(const AttentionArgs& args, int64_t first, int64_t n) {
-  if (args.until >= 0) return place_of(args.until, args.ids + first, n);
-  return n > 1 ? 1 : n;
+// The global tokens of a sequence of n from row `first` on: its first ones, or its last ones.
+static constexpr Range attention_globals(const AttentionArgs& args, int64_t first, int64_t n) {
+  if (args.until >= 0) return {0, place_of(args.until, args.ids + first, n)};
+  if (args.after < 0) return {0, n > 1 ? 1 : n};
+  const int64_t begin = place_of(args.after, args.ids + first, n) + 2;
+  return {begin < n ? begin : n, n};
 }
 // The keys that all tokens of the sequence see.
-static constexpr int64_t attention_first_keys(const AttentionArgs& args, int64_t first, int64_t n) {
-  return args.first_key ? attention_firsts(args, first, n) : 0;
+static constexpr Range attention_global_keys(const AttentionArgs& args, int64_t first, int64_t n) {
+  return args.global_key ? attention_globals(args, first, n) : Range{0, 0};
 }
-// Its queries, and the row of the first of them.
-static constexpr int64_t attention_queries(const AttentionArgs& args, int64_t first, int64_t n) {
-  return args.first_query ? attention_firsts(args, first, n) : n;
+// The tokens with queries, and the row of the sequence's first query.
+static constexpr Range attention_queries(const AttentionArgs& args, int64_t first, int64_t n) {
+  return args.global_query ? attention_globals(args, first, n) : Range{0, n};
+}
+static constexpr bool attention_one_query(const AttentionArgs& args) {
+  return args.global_query && args.until < 0 && args.after < 0;
 }
 static constexpr int64_t attention_query_row(const AttentionArgs& args, int64_t sequence,
                                              int64_t first) {
-  return args.first_query && args.until < 0 ? sequence : first;
+  return attention_one_query(args) ? sequence : first;
 }
 
 // The keys that a token sees: three ranges one after the other. The scores of those before `biased`
@@ -44,9 +49,9 @@ static constexpr int64_t attention_most(int64_t a, int64_t b) {
   return a > b ? a : b;
 }
 
-// Of token i of n, `first_keys` being seen by all.
-static constexpr AttentionSeen attention_seen(const AttentionArgs& args, int64_t first_keys,
-                                              int64_t i, int64_t n) {
+// Of token i of n, the keys `globals` being seen by all.
+static constexpr AttentionSeen attention_seen(const AttentionArgs& args, Range globals, int64_t i,
+                                              int64_t n) {
   if (args.block > 0) {
     const int64_t block = i / args.block;
     const int64_t last = (n - 1) / args.block;
@@ -56,9 +61,13 @@ static constexpr AttentionSeen attention_seen(const AttentionArgs& args, int64_t
             attention_most(near.end, last * args.block), args.block};
   }
   if (args.window < 0) return {0, {0, n}, n, 0};
-  const Range near{attention_most(0, i - args.window),
-                   attention_most(attention_least(n, i + args.window + 1), first_keys)};
-  return {attention_least(first_keys, near.begin), near, n, 0};
+  Range near{attention_most(0, i - args.window), attention_least(n, i + args.window + 1)};
+  if (globals.begin == 0) {
+    near.end = attention_most(near.end, globals.end);
+    return {attention_least(globals.end, near.begin), near, n, 0};
+  }
+  near.begin = attention_least(near.begin, globals.begin);
+  return {0, near, attention_most(near.end, globals.begin), 0};
 }
 
 // Whether all tokens of a sequence of n see all of them.
@@ -68,11 +77,11 @@ static constexpr bool attention_sees_all(const AttentionArgs& args, int64_t n) {
 
 // What tokens [rows.begin, rows.end) of n see together, the near ones from a multiple of `step` on,
 // and the last ones if they do not begin in the step where those end.
-static constexpr AttentionSeen attention_seen_by(const AttentionArgs& args, int64_t first_keys,
+static constexpr AttentionSeen attention_seen_by(const AttentionArgs& args, Range globals,
                                                  Range rows, int64_t n, int64_t step) {
   // Bounds only grow from row to row, but for rows that see all: the first ones, or the last ones.
-  const AttentionSeen a = attention_seen(args, first_keys, rows.begin, n);
-  const AttentionSeen b = attention_seen(args, first_keys, attention_least(rows.end, n) - 1, n);
+  const AttentionSeen a = attention_seen(args, globals, rows.begin, n);
+  const AttentionSeen b = attention_seen(args, globals, attention_least(rows.end, n) - 1, n);
   Range near{attention_least(a.near.begin, b.near.begin) / step * step,
              attention_most(a.near.end, b.near.end)};
   int64_t last = attention_least(a.last, b.last);

@@ -166,10 +166,10 @@ void clear(uint8_t* plane, Range bytes) {
 // those of its near keys for the time of the softmax, and so do their planes.
 template <class Isa>
 void softmax_by_row(SoftmaxArgs softmax, int32_t* score, const AttentionArgs& args, int64_t head,
-                    int64_t first_keys, Range rows, int64_t n, const AttentionSeen& together) {
+                    Range globals, Range rows, int64_t n, const AttentionSeen& together) {
   const auto parts = parts_of(together, n);
   for (int64_t i = 0; i < rows.size(); ++i) {
-    const AttentionSeen seen = attention_seen(args, first_keys, rows.begin + i, n);
+    const AttentionSeen seen = attention_seen(args, globals, rows.begin + i, n);
     const Range near = seen.near;
     const int64_t begin = near.begin - seen.first;
     const int64_t last = n - seen.last;
@@ -244,16 +244,16 @@ void attend(const AttentionArgs& args, int64_t item, void* scratch) {
   const int64_t key_block = kBlock * round_up(d, Isa::kGroup);
   const bool sees_all = attention_sees_all(args, n);
 
-  const int64_t count = attention_queries(args, first, n);
-  const int64_t first_keys = attention_first_keys(args, first, n);
-  const int64_t first_query = attention_query_row(args, sequence, first);
+  const Range with_query = attention_queries(args, first, n);
+  const Range globals = attention_global_keys(args, first, n);
+  const int64_t query_row = attention_query_row(args, sequence, first);
 
-  for (int64_t row = 0; row < count; row += kTile) {
-    const int64_t rows = std::min(kTile, count - row);
+  for (int64_t row = with_query.begin; row < with_query.end; row += kTile) {
+    const int64_t rows = std::min(kTile, with_query.end - row);
     const Range own{row, row + rows};
-    const AttentionSeen seen = attention_seen_by(args, first_keys, own, n, kBlock);
+    const AttentionSeen seen = attention_seen_by(args, globals, own, n, kBlock);
     const auto parts = parts_of(seen, n);
-    Isa::pack_queries(args.query + (first_query + row) * args.query_stride + head * d,
+    Isa::pack_queries(args.query + (query_row + row) * args.query_stride + head * d,
                       args.query_stride, rows, d, queries);
     for (const Range part : parts) {
       if (part.size() == 0) continue;
@@ -264,7 +264,7 @@ void attend(const AttentionArgs& args, int64_t item, void* scratch) {
     if (sees_all) {
       Isa::softmax(softmax, {0, rows});
     } else {
-      softmax_by_row<Isa>(softmax, score, args, head, first_keys, own, n, seen);
+      softmax_by_row<Isa>(softmax, score, args, head, globals, own, n, seen);
     }
 
     const bool chunks = seen.first > 0 || seen.last < n || seen.near.size() > kKeyChunk;

@@ -34,8 +34,8 @@ class Attention final : public Node {
     args_.exponential = reader.polynomial(fixed::exp_polynomial);
     args_.window = reader.integer("window", 0, 65536, -1);
     if (reader.inputs() == 3) {
-      first_ = args_;
-      read_first(reader);
+      globals_ = args_;
+      read_globals(reader);
     } else if (args_.window < 0) {
       read_block(reader);
     }
@@ -55,12 +55,12 @@ class Attention final : public Node {
       kernel_.run(args, items, context.batch.max_length, context.worker_scratch(worker));
     };
     run_kernel(bind(context));
-    if (args_.first_key) run_kernel(bind_first(context));
+    if (args_.global_key) run_kernel(bind_globals(context));
   }
 
   void run_on(Executor& executor, const Context& context) const override {
     executor.attention(bind(context));
-    if (args_.first_key) executor.attention(bind_first(context));
+    if (args_.global_key) executor.attention(bind_globals(context));
   }
 
   std::size_t scratch_bytes(int64_t max_length) const override {
@@ -93,15 +93,15 @@ class Attention final : public Node {
     return args;
   }
 
-  // The first tokens' own attention, which then takes the place of what they have as all others.
-  AttentionArgs bind_first(const Context& context) const {
-    AttentionArgs args = first_;
+  // The global tokens' own attention, which then takes the place of what they have as all others.
+  AttentionArgs bind_globals(const Context& context) const {
+    AttentionArgs args = globals_;
     args.ids = context.batch.ids;
-    const BufferView& keys = context.buffers[first_keys_];
-    args.query = context.buffers[first_query_].as<const int8_t>();
+    const BufferView& keys = context.buffers[global_keys_];
+    args.query = context.buffers[global_query_].as<const int8_t>();
     args.key = keys.as<const int8_t>();
     args.value = args.key + width_;
-    args.query_stride = context.buffers[first_query_].stride;
+    args.query_stride = context.buffers[global_query_].stride;
     args.key_stride = args.value_stride = keys.stride;
     args.offsets = context.batch.offsets;
     args.output = context.buffers[output_].as<int8_t>();
@@ -120,20 +120,24 @@ class Attention final : public Node {
                                           kAttentionMinExponent, kAttentionMaxExponent);
   }
 
-  void read_first(const NodeReader& reader) {
-    first_keys_ = reader.input(1);
-    first_query_ = reader.input(2);
-    reader.expect_buffer(reader.input_spec(1), "the first tokens' keys and values", DataType::kS8,
+  void read_globals(const NodeReader& reader) {
+    global_keys_ = reader.input(1);
+    global_query_ = reader.input(2);
+    reader.expect_buffer(reader.input_spec(1), "the global tokens' keys and values", DataType::kS8,
                          Rows::kTokens, 2 * width_);
     const int64_t last_id = reader.limits().vocab_size - 1;
-    args_.until = static_cast<int32_t>(reader.integer("first_until", 0, last_id, -1));
-    reader.expect_buffer(reader.input_spec(2), "the first tokens' queries", DataType::kS8,
-                         args_.until < 0 ? Rows::kSequences : Rows::kTokens, width_);
-    read_multipliers(reader, "first_", first_);
-    first_.window = -1;
-    first_.first_query = true;
-    first_.until = args_.until;
-    args_.first_key = true;
+    args_.until = static_cast<int32_t>(reader.integer("global_until", 0, last_id, -1));
+    if (args_.until < 0)
+      args_.after = static_cast<int32_t>(reader.integer("global_after", 0, last_id, -1));
+    globals_.until = args_.until;
+    globals_.after = args_.after;
+    globals_.window = -1;
+    globals_.global_query = true;
+    args_.global_key = true;
+    reader.expect_buffer(reader.input_spec(2), "the global tokens' queries", DataType::kS8,
+                         args_.until < 0 && args_.after < 0 ? Rows::kSequences : Rows::kTokens,
+                         width_);
+    read_multipliers(reader, "global_", globals_);
   }
 
   void read_block(const NodeReader& reader) {
@@ -166,12 +170,12 @@ class Attention final : public Node {
 
   const Kernel<AttentionKernel>& kernel_;
   AttentionArgs args_;
-  AttentionArgs first_;  // of the first tokens, if they see and are seen from everywhere
+  AttentionArgs globals_;  // of global tokens, if there are any
   int64_t width_ = 0;
   int input_ = -1;
   int values_ = -1;  // of their own, or beside queries and keys
-  int first_keys_ = -1;
-  int first_query_ = -1;
+  int global_keys_ = -1;
+  int global_query_ = -1;
   int output_ = -1;
 };
 
