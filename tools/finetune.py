@@ -35,6 +35,7 @@ def main() -> int:
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--limit", type=int, help="use so many examples only, drawn with the seed")
     parser.add_argument("--max-length", type=int, default=128, help="tokens; longer texts are cut")
+    parser.add_argument("--dropout", type=float, default=0.1, help="rate; 0: none")
     parser.add_argument(
         "--freeze-embeddings", action="store_true", help="leave the embedding tables as they are"
     )
@@ -58,6 +59,7 @@ def main() -> int:
                 batch_size=arguments.batch_size,
                 limit=arguments.limit,
                 max_length=arguments.max_length,
+                dropout_rate=arguments.dropout,
                 freeze_embeddings=arguments.freeze_embeddings,
                 bfloat16=arguments.bfloat16,
                 device=arguments.device,

@@ -24,6 +24,7 @@ from pyqrt.runtime.tokenization import Encoded as Tokens
 from pyqrt.runtime.tokenization import Tokenizer
 from pyqrt.train.batches import epoch_batches
 from pyqrt.train.device import training_device
+from pyqrt.train.dropout import dropout
 from pyqrt.train.head import with_new_head
 from pyqrt.train.loop import Options, SavePoint, fit
 from pyqrt.train.save import save_checkpoint
@@ -59,6 +60,7 @@ def finetune(
     batch_size: int = 32,
     limit: int | None = None,
     max_length: int = 128,
+    dropout_rate: float = 0.1,
     freeze_embeddings: bool = False,
     bfloat16: bool = False,
     device: str = "cpu",
@@ -69,13 +71,15 @@ def finetune(
 
     task, data: one of `pyqrt.eval`'s with labels of texts or tokens, and its training file. limit: use
     so many examples only, drawn with options.seed. max_length: tokens; longer texts are cut.
+    dropout_rate: see `pyqrt.train.dropout`; 0: none.
     freeze_embeddings: leave the embedding tables as they are. bfloat16: compute matrix products in it.
     device: "cpu", "cuda" or "cuda:N". state: file that the training continues from after a kill; deleted
     at the end.
 
     Returns the mean loss of every epoch and the numbers of examples and of texts that were cut. The same
     arguments give the same bytes on the same CPU with the same number of threads; GPUs add in any order.
-    Raises ModelError for data or a checkpoint that cannot be used, and for a device that is not there.
+    Raises ModelError for data or a checkpoint that cannot be used, for a device that is not there and for a
+    rate outside [0, 1).
     """
     place = training_device(device)
     labelled = read_labelled(task, data)
@@ -99,16 +103,17 @@ def finetune(
         return task_loss(logits.float(), torch.cat([sequence.target for sequence in chosen]).to(place))
 
     details = [checkpoint.name, source.sha256, task, data.name, len(sequences), batch_size, max_length]
-    details += [freeze_embeddings, bfloat16, place.type]
-    losses = fit(
-        encoder,
-        lambda epoch: epoch_batches(lengths, batch_size, options.seed, epoch),
-        loss,
-        options,
-        save_point=SavePoint(state, " ".join(map(str, details))) if state else None,
-        progress=progress,
-        stage=f"fine-tuning on {task}",
-    )
+    details += [dropout_rate, freeze_embeddings, bfloat16, place.type]
+    with dropout(encoder, dropout_rate):
+        losses = fit(
+            encoder,
+            lambda epoch: epoch_batches(lengths, batch_size, options.seed, epoch),
+            loss,
+            options,
+            save_point=SavePoint(state, " ".join(map(str, details))) if state else None,
+            progress=progress,
+            stage=f"fine-tuning on {task}",
+        )
     save_checkpoint(encoder.cpu(), source, output)
     if state is not None:
         state.unlink(missing_ok=True)
