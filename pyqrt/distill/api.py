@@ -19,7 +19,7 @@ from torch import nn
 import pyqrt
 from pyqrt.distill.lessons import Reader, read_texts
 from pyqrt.distill.objective import METHODS, Objective, Term, Weights
-from pyqrt.distill.student import shallow_student, tied
+from pyqrt.distill.student import shallow_student, student_from, tied
 from pyqrt.distill.training import check_lessons, teach
 from pyqrt.errors import ModelError
 from pyqrt.grids import Scales
@@ -99,7 +99,8 @@ def distill_checkpoint(
     the end; else a directory, written as a Hugging Face checkpoint in floats. data: texts as for
     calibration (`pyqrt.quantize.texts`), or the training file of `task`, one of `pyqrt.eval`'s, where the
     loss has the term labels; an eighth, at most 128, is held out for the report. student: the checkpoint
-    directory it starts from; or layers: so many of the teacher's; neither: a copy of the teacher.
+    directory it starts from, its head being the teacher's if it has none of the same labels; or layers: so
+    many of the teacher's; neither: a copy of the teacher.
     threads: of the integer program in training, on device "cpu"; device may be "cuda" or "cuda:N" too.
 
     The state of training stands in files beside the output, `OUTPUT.float-training` and
@@ -169,7 +170,7 @@ class _Course:
         self.teacher.requires_grad_(False)
         self.student, self.origin = copy.deepcopy(self.teacher), source
         if student is not None:
-            self.student, self.origin = load_checkpoint(student, self.teacher.config.head.task)
+            self.student, self.origin = student_from(Path(student), self.teacher, seed=training.seed)
         elif layers is not None:
             self.student, configuration = shallow_student(self.teacher, source.config, layers)
             self.origin = dataclasses.replace(source, config=configuration)

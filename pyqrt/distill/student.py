@@ -1,4 +1,4 @@
-"""A student out of its teacher: the same encoder with fewer layers."""
+"""Where a student begins: its teacher with fewer layers, or a checkpoint with a head for the task."""
 
 from __future__ import annotations
 
@@ -6,17 +6,24 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from pyqrt.distill.objective import layer_map
 from pyqrt.errors import ModelError
 from pyqrt.models import family
-from pyqrt.nn import Encoder
+from pyqrt.nn import Encoder, Head
+from pyqrt.quantize.checkpoint import Checkpoint, load_checkpoint
+from pyqrt.quantize.checkpoint.files import Directory
+from pyqrt.train.head import with_new_head
 
 # What configurations of transformers call the number of layers.
 _LAYER_OPTIONS = ("num_hidden_layers", "n_layers", "num_layers", "n_layer")
+# Tasks whose heads are a few rows, learnt with the student's layers.
+_NEW_HEADS = ("sequence_classification", "token_classification", "question_answering")
 # Those of their options that may have an entry for every layer.
 _LAYER_LISTS = ("attention_window", "layer_types")
 
@@ -60,6 +67,42 @@ def shallow_student(
         taken[name] = weights[theirs_of if theirs_of in weights else name].clone()
     student.load_state_dict(taken)
     return student, changed
+
+
+def student_from(directory: Path, teacher: Encoder, *, seed: int) -> tuple[Encoder, Checkpoint]:
+    """The encoder of a checkpoint with a head for the teacher's task, and what came with it.
+
+    The head is the checkpoint's if it has the same labels. Else, as for an encoder that was distilled
+    before it has learnt a task (Jiao et al. 2019, arXiv 1909.10351, section 3.2), it is the teacher's where
+    shapes are equal and untrained where they are not, drawn with the seed. Raises ModelError for a
+    checkpoint that cannot be read, or has no tokenizer.
+    """
+    head = teacher.config.head
+    if head.task not in _NEW_HEADS or _head_of(directory) == _meaning(head):
+        return load_checkpoint(directory, head.task)
+    student, origin = with_new_head(
+        directory,
+        head.task,
+        head.labels,
+        max_length=teacher.config.max_length,
+        seed=seed,
+        multi_label=head.problem == "multi_label",
+    )
+    theirs = teacher.head.state_dict()
+    with torch.no_grad():
+        for name, parameter in student.head.named_parameters():
+            if name in theirs and theirs[name].shape == parameter.shape:
+                parameter.copy_(theirs[name])
+    return student, origin
+
+
+def _meaning(head: Head) -> tuple[object, ...]:
+    return head.task, head.labels, head.problem
+
+
+def _head_of(directory: Path) -> tuple[object, ...]:
+    hf = Directory(directory).object("config.json")
+    return _meaning(family(hf.get("model_type")).configure(hf, None).head)
 
 
 @contextmanager

@@ -21,12 +21,19 @@ DEVIATION = 0.02  # of untrained weights; their biases are 0
 
 
 def with_new_head(
-    directory: Path, task: Task, labels: Sequence[str], *, max_length: int, seed: int
+    directory: Path,
+    task: Task,
+    labels: Sequence[str],
+    *,
+    max_length: int,
+    seed: int,
+    multi_label: bool = False,
 ) -> tuple[Encoder, Checkpoint]:
     """The encoder in `directory` with an untrained head for `task` and what came with it.
 
-    labels: of the classifier; one means a regression. max_length: tokens a sequence may have, at most
-    the checkpoint's. seed: of the classifier's weights, and of a pooler's that the checkpoint lacks.
+    labels: of the classifier; one means a regression, unless labels are independent (`multi_label`).
+    max_length: tokens a sequence may have, at most the checkpoint's. seed: of the classifier's weights, and
+    of a pooler's that the checkpoint lacks.
 
     Raises ModelError for a checkpoint that cannot be read or has no tokenizer.
     """
@@ -34,6 +41,7 @@ def with_new_head(
     hf: dict[str, Any] = root.object("config.json")
     described_by = family(hf.get("model_type"))
     problem = "regression" if len(labels) == 1 else "single_label_classification"
+    problem = "multi_label_classification" if multi_label else problem
     hf |= {
         "num_labels": len(labels),
         "id2label": {str(number): label for number, label in enumerate(labels)},

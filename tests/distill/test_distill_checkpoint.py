@@ -22,12 +22,20 @@ from pyqrt.cli import app
 from pyqrt.distill import api
 from pyqrt.distill.api import Training, distill_checkpoint, weights_of
 from pyqrt.distill.objective import Weights
+from pyqrt.distill.student import student_from
 from pyqrt.errors import ModelError
+from pyqrt.models import family
 from pyqrt.quantize.api import quantize_checkpoint
 from pyqrt.quantize.checkpoint import load_checkpoint
 from tiny_checkpoint import checkpoint
 
-EMBEDDING, CLASSES = 0, 3  # numbers of tiny BERTs
+EMBEDDING, CLASSES, NARROW = (
+    0,
+    3,
+    next(  # numbers of tiny BERTs
+        number for number, hf in enumerate(family("bert").tiny()) if hf["hidden_size"] == 39
+    ),
+)
 SHORT = Training(epochs=1, integer_epochs=1, learning_rate=1e-2, integer_learning_rate=1e-3, batch=8)
 
 
@@ -207,6 +215,47 @@ def test_teacher_and_student_may_cut_texts_differently(tmp_path: Path, texts: Pa
     assert report["heldout"]["rows"] == 5
     with pytest.raises(ModelError, match="different tokens"):
         run(output=tmp_path / "other.qrt", weights=weights_of("tinybert"))
+
+
+def test_a_student_without_the_task_gets_the_teachers_head(tmp_path: Path, texts: Path) -> None:
+    teacher = checkpoint(tmp_path / "teacher", CLASSES)
+    for name, number in (("base", EMBEDDING), ("other", CLASSES)):
+        student = checkpoint(tmp_path / name, number)
+        if name == "other":  # the same task with other labels
+            config = json.loads((student / "config.json").read_text())
+            config["id2label"] = {"0": "x", "1": "y", "2": "z"}
+            (student / "config.json").write_text(json.dumps(config))
+        theirs, _ = load_checkpoint(teacher)
+        begun, origin = student_from(student, theirs, seed=0)
+        assert begun.config.head == theirs.config.head
+        for key, value in theirs.head.state_dict().items():
+            assert torch.equal(begun.head.state_dict()[key], value), key
+        assert origin.path == student
+        output = tmp_path / f"{name}-student"
+        distill_checkpoint(teacher, output, texts, student=student, training=SHORT, progress=False)
+        assert load_checkpoint(output)[0].config.head.labels == theirs.config.head.labels
+        distill_checkpoint(
+            teacher, tmp_path / f"{name}.qrt", texts, student=student, training=SHORT, progress=False
+        )
+        assert pyqrt.load(tmp_path / f"{name}.qrt").task.labels == theirs.config.head.labels
+
+
+def test_a_student_of_another_width_gets_an_untrained_head(tmp_path: Path) -> None:
+    teacher, _ = load_checkpoint(checkpoint(tmp_path / "teacher", CLASSES))
+    student = checkpoint(tmp_path / "student", NARROW)
+    heads = [student_from(student, teacher, seed=seed)[0].head.classifier for seed in (0, 0, 1)]
+    assert heads[0].weight.shape != teacher.head.classifier.weight.shape
+    assert torch.equal(heads[0].weight, heads[1].weight)
+    assert not torch.equal(heads[0].weight, heads[2].weight)
+
+
+def test_a_student_with_the_teachers_labels_keeps_its_head(tmp_path: Path) -> None:
+    teacher, _ = load_checkpoint(checkpoint(tmp_path / "teacher", CLASSES))
+    own, _ = load_checkpoint(checkpoint(tmp_path / "student", CLASSES))
+    with torch.no_grad():
+        teacher.head.classifier.weight.add_(1.0)
+    kept, _ = student_from(tmp_path / "student", teacher, seed=0)
+    assert torch.equal(kept.head.classifier.weight, own.head.classifier.weight)
 
 
 def invoke(*arguments: Any) -> Result:
