@@ -250,7 +250,7 @@ PYQRT_DEVICE Seen<Tile> keys_seen(const AttentionArgs& args, Range globals, int 
   PYQRT_UNROLL
   for (int half = 0; half < 2; ++half) {
     const int row = query + 8 * half < n ? query + 8 * half : n - 1;
-    const AttentionSeen keys = attention_seen(args, globals, row, n);
+    const AttentionSeen keys = attention_seen<Tile::kGeneral>(args, globals, row, n);
     seen.begin[half] = static_cast<int>(keys.near.begin);
     seen.count[half] = static_cast<uint32_t>(keys.near.end - keys.near.begin);
     seen.first[half] = static_cast<int>(keys.first);
@@ -455,8 +455,8 @@ PYQRT_GLOBAL void PYQRT_BOUNDS(kThreads, 4) attention_kernel(AttentionArgs args)
   work.limit = softmax_limit(work.multiplier);
   const Range globals =
       Tile::kGeneral ? attention_global_keys(args, work.start, work.n) : Range{0, 0};
-  const AttentionSeen together =
-      attention_seen_by(args, globals, {work.query, work.query + kQueries}, work.n, kChunk);
+  const AttentionSeen together = attention_seen_by<Tile::kGeneral>(
+      args, globals, {work.query, work.query + kQueries}, work.n, kChunk);
   work.first = static_cast<int>(together.first);
   work.near = static_cast<int>(together.near.begin);
   work.far = static_cast<int>(together.near.end);

@@ -49,10 +49,11 @@ static constexpr int64_t attention_most(int64_t a, int64_t b) {
   return a > b ? a : b;
 }
 
-// Of token i of n, the keys `globals` being seen by all.
+// Of token i of n, the keys `globals` being seen by all. kBlocks: there may be blocks.
+template <bool kBlocks = true>
 static constexpr AttentionSeen attention_seen(const AttentionArgs& args, Range globals, int64_t i,
                                               int64_t n) {
-  if (args.block > 0) {
+  if (kBlocks && args.block > 0) {
     const int64_t block = i / args.block;
     const int64_t last = (n - 1) / args.block;
     if (n <= args.block_beyond || block == 0 || block >= last) return {0, {0, n}, n, 0};
@@ -77,11 +78,13 @@ static constexpr bool attention_sees_all(const AttentionArgs& args, int64_t n) {
 
 // What tokens [rows.begin, rows.end) of n see together, the near ones from a multiple of `step` on,
 // and the last ones if they do not begin in the step where those end.
+template <bool kBlocks = true>
 static constexpr AttentionSeen attention_seen_by(const AttentionArgs& args, Range globals,
                                                  Range rows, int64_t n, int64_t step) {
   // Bounds only grow from row to row, but for rows that see all: the first ones, or the last ones.
-  const AttentionSeen a = attention_seen(args, globals, rows.begin, n);
-  const AttentionSeen b = attention_seen(args, globals, attention_least(rows.end, n) - 1, n);
+  const AttentionSeen a = attention_seen<kBlocks>(args, globals, rows.begin, n);
+  const AttentionSeen b =
+      attention_seen<kBlocks>(args, globals, attention_least(rows.end, n) - 1, n);
   Range near{attention_least(a.near.begin, b.near.begin) / step * step,
              attention_most(a.near.end, b.near.end)};
   int64_t last = attention_least(a.last, b.last);
