@@ -161,9 +161,9 @@ void clear(uint8_t* plane, Range bytes) {
   std::memset(plane + bytes.begin, 0, static_cast<std::size_t>(bytes.size()));
 }
 
-// Probabilities of rows [rows.begin, rows.end) that each see their own keys; nothing of the others
-// of `together`, which all of them see. The scores of a row's first and last keys stand beside
-// those of its near keys for the time of the softmax, and so do their planes.
+// Probabilities of rows that each see their own keys, 0 for the others of `together`, the keys that
+// one row or another sees. The scores of a row's first and last keys stand beside those of its near
+// keys for the time of the softmax, and so do their planes.
 template <class Isa>
 void softmax_by_row(SoftmaxArgs softmax, int32_t* score, const AttentionArgs& args, int64_t head,
                     Range globals, Range rows, int64_t n, const AttentionSeen& together) {
