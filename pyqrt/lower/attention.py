@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pyqrt.grids import Grid, Vector
-from pyqrt.lower.builder import Tensor
+from pyqrt.lower.builder import TappedTable, Tensor
 from pyqrt.lower.fixed_point import LoweringError, round_half_up
 from pyqrt.lower.linear import IntegerInput, polynomial_attribute, requantize_s8, requantize_s16
 from pyqrt.lower.parts import Parts, Stream, parameters_of, to_numpy
@@ -178,9 +178,9 @@ def _rotated(
         {"cosine": cosine, "sine": sine},
     )
     value = requantize_s8(builder, f"{prefix}.value", source, *parameters_of(attention.value), grids[2])
-    if not attention.rotary.interleaved:  # else the buffer's columns are in another order than the tap's
-        builder.tap(f"{prefix}.query", turned_buffer, grids[0])
-        builder.tap(f"{prefix}.key", turned_buffer, grids[1], config.hidden_size)
+    places = np.argsort(rows) if attention.rotary.interleaved else None
+    builder.tap(f"{prefix}.query", turned_buffer, grids[0], 0, places)
+    builder.tap(f"{prefix}.key", turned_buffer, grids[1], config.hidden_size, places)
     builder.tap(f"{prefix}.value", value, grids[2])
     return turned_buffer, value
 
@@ -208,8 +208,10 @@ def _positions(
             tables = dict(zip(("relative_key", "relative_query"), attention.relative_tables(), strict=True))
         for role, table in tables.items():
             if table is not None:
-                rows = parts.scales.grids[f"{prefix}.{role}"].quantize(to_numpy(table))
-                tensors[role] = rows[first : last + 1]
+                grid = parts.scales.grids[f"{prefix}.{role}"]
+                tensors[role] = grid.quantize(to_numpy(table))[first : last + 1]
+                tapped = TappedTable(f"{prefix}.context.{role}", grid, first, last + 1 - first)
+                parts.builder.tap_table(f"{prefix}.{role}", tapped)
     return attributes | {"relative_rows": last + 1 - first, "relative_reach": reach}, tensors
 
 

@@ -21,12 +21,32 @@ _ALIGNMENT = 64  # bytes; every tensor of the file is a multiple
 class Tapped:
     """Where the program holds what a tap of the float encoder sees.
 
-    grid: of int8 values; a float is the scale of int16 values. The tap's columns begin at `column`.
+    grid: of int8 values; a float is the scale of int16 values. The tap's columns begin at `column`; order:
+    the place of each behind that, None where they stand as the tap has them.
     """
 
     buffer: int
     grid: Grid | float
     column: int = 0
+    order: NDArray[np.intp] | None = None
+
+    def columns(self, width: int) -> NDArray[np.intp]:
+        """The buffer's columns for those of a tap of `width`."""
+        order: NDArray[np.intp] = np.arange(width) if self.order is None else self.order
+        return self.column + order
+
+
+@dataclass(frozen=True)
+class TappedTable:
+    """Which constant holds what a tap of the float encoder sees of its parameters alone.
+
+    tensor: int8 rows on `grid`, of the tap's rows those from `first` on, `rows` of them.
+    """
+
+    tensor: str
+    grid: Grid
+    first: int
+    rows: int
 
 
 class ProgramBuilder:
@@ -40,6 +60,7 @@ class ProgramBuilder:
         self.tensors: dict[str, Tensor] = {}
         self._weights: dict[tuple[tuple[int, ...], bytes], str] = {}  # shape and digest -> name
         self.taps: dict[str, list[Tapped]] = {}
+        self.tables: dict[str, list[TappedTable]] = {}
 
     def buffer(self, dtype: DType, rows: Rows, width: int) -> int:
         """A new buffer's number."""
@@ -74,9 +95,20 @@ class ProgramBuilder:
             self.tensors[names[role]] = padded
         self._nodes.append(Node(op, name, inputs, outputs, dict(attributes), names))
 
-    def tap(self, name: str, buffer: int, grid: Grid | float, column: int = 0) -> None:
+    def tap(
+        self,
+        name: str,
+        buffer: int,
+        grid: Grid | float,
+        column: int = 0,
+        order: NDArray[np.intp] | None = None,
+    ) -> None:
         """Notes that `buffer` holds what tap `name` sees; a layer norm's output is held twice."""
-        self.taps.setdefault(name, []).append(Tapped(buffer, grid, column))
+        self.taps.setdefault(name, []).append(Tapped(buffer, grid, column, order))
+
+    def tap_table(self, name: str, table: TappedTable) -> None:
+        """Notes that a constant holds what tap `name` sees."""
+        self.tables.setdefault(name, []).append(table)
 
     def output(self, name: str, buffer: int, scale: float) -> None:
         """Declares a result: integers of `buffer` times `scale`."""

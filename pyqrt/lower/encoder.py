@@ -10,7 +10,7 @@ import numpy as np
 
 from pyqrt.grids import MAX_S8, MAX_S16, Scales, Vector
 from pyqrt.lower.attention import lower_attention
-from pyqrt.lower.builder import ProgramBuilder, Tapped, Tensor
+from pyqrt.lower.builder import ProgramBuilder, Tapped, TappedTable, Tensor
 from pyqrt.lower.feed_forward import lower_feed_forward
 from pyqrt.lower.fixed_point import rows_in_s8, small_multipliers
 from pyqrt.lower.head import lower_head
@@ -29,6 +29,7 @@ class Lowered(NamedTuple):
     program: Program
     tensors: dict[str, Tensor]
     taps: dict[str, list[Tapped]]
+    tables: dict[str, list[TappedTable]]
 
 
 def lower(encoder: Encoder, scales: Scales) -> tuple[Program, dict[str, Tensor]]:
@@ -60,7 +61,13 @@ def lower_with_taps(encoder: Encoder, scales: Scales) -> Lowered:
     if encoder.norm is not None:
         stream = parts.norm("output", encoder.norm, stream, narrow=False)
     lower_head(parts, config, encoder.head, stream)
-    return Lowered(builder.program(), builder.tensors, _by_weights(builder.taps, config.layer_order))
+    order = config.layer_order
+    return Lowered(
+        builder.program(),
+        builder.tensors,
+        _by_weights(builder.taps, order),
+        _by_weights(builder.tables, order),
+    )
 
 
 def _embeddings(parts: Parts, config: EncoderConfig, embeddings: Embeddings) -> Stream:
@@ -175,9 +182,9 @@ def _by_place(scales: Scales, layer_order: Sequence[int]) -> Scales:
     return replace(scales, grids=placed(scales.grids), wide=placed(scales.wide))
 
 
-def _by_weights(taps: dict[str, list[Tapped]], layer_order: Sequence[int]) -> dict[str, list[Tapped]]:
+def _by_weights(taps: dict[str, list[T]], layer_order: Sequence[int]) -> dict[str, list[T]]:
     """`taps`, named after the layers' sets of weights instead of their places, as the encoder's are."""
-    named: dict[str, list[Tapped]] = {}
+    named: dict[str, list[T]] = {}
     for name, places in taps.items():
         if name.startswith("layers."):
             _, place, rest = name.split(".", 2)

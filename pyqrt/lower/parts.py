@@ -203,7 +203,7 @@ class Parts:
                 "shift": np.pad(shift, (0, -spec.width % 16), constant_values=33),
             },
         )
-        return IntegerInput(output, self.scales.wide[name] if grid is None else grid)
+        return self._made(name, output, self.scales.wide[name] if grid is None else grid)
 
     def lookup(
         self,

@@ -22,10 +22,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.dlpack import from_dlpack
 
-from pyqrt.errors import ModelError
 from pyqrt.grids import MAX_S8, MAX_S16, Grid, Scales
 from pyqrt.lower import Lowered, Tapped, lower_with_taps
-from pyqrt.nn import Disentangled, Encoder, EncoderConfig
+from pyqrt.nn import Encoder
 from pyqrt.runtime.results import Integers
 from pyqrt.runtime.trace import trace
 
@@ -65,23 +64,6 @@ def on_grid(
     return (rounded - zero_point) * scale + shift
 
 
-def not_covered(config: EncoderConfig) -> list[str]:
-    """What of an encoder quantization-aware training does not cover, in words."""
-    parts = {
-        "disentangled attention": isinstance(config.relative, Disentangled),
-        "gated feed-forward networks": config.gated,
-        "rotary positions": config.rotary is not None,
-        "global tokens": config.global_tokens is not None,
-        "convolutions": config.convolution is not None,
-        "bottlenecks": config.bottleneck is not None,
-        "several feed-forward blocks": config.ffn_blocks > 1,
-        "projected words": config.word_reach is not None,
-        "norms that do not normalise": not config.normalize,
-        "feed-forward blocks in the head": config.head.feed_forward,
-    }
-    return [name for name, there in parts.items() if there]
-
-
 class QuantizedEncoder(nn.Module):
     """An encoder that computes the integers of its own model file, and can be trained.
 
@@ -89,28 +71,22 @@ class QuantizedEncoder(nn.Module):
     begins, as calibration chose them. The integer program runs where the encoder is, or on `device`, named
     as for `pyqrt.load`; threads: of device "cpu". Every device computes the same integers. Learned beside
     the weights, as logarithms: one factor for the step of every int8 grid, and for every output channel of
-    every linear layer the share of its largest weight that int8 covers, at most 1. Raises ModelError for
-    what it does not cover, disentangled attention and gated feed-forward networks among it.
+    every linear layer the share of its largest weight that int8 covers, at most 1.
     """
 
     def __init__(
         self, encoder: Encoder, scales: Scales, *, threads: int = 1, device: str | None = None
     ) -> None:
         super().__init__()
-        config = encoder.config
-        if found := not_covered(config):
-            raise ModelError(
-                f"{config.family}: quantization-aware training does not cover {', '.join(found)}; train the "
-                "float checkpoint and quantize it"
-            )
         self.encoder = encoder
         self.threads = threads
         self._device = device
         self._scales = scales
         self._run: _Run | None = None
-        self._linears = {n: m for n, m in encoder.named_modules() if isinstance(m, nn.Linear)}
-        self._inputs = _linear_inputs(encoder, self._linears)
-        self.log_steps = _zeros(dict.fromkeys(scales.grids, 1)).to(self._place)
+        linears = {n: m for n, m in encoder.named_modules() if isinstance(m, nn.Linear)}
+        self._inputs = _linear_inputs(encoder, linears)
+        self._linears = {name: linears[name] for name in self._inputs}
+        self.log_steps = _zeros(dict.fromkeys(map(_step_of, scales.grids), 1)).to(self._place)
         clips = {name: linear.out_features for name, linear in self._linears.items()}
         self.log_clips = _zeros(clips).to(self._place)
         for name, tap in encoder.taps().items():
@@ -180,7 +156,7 @@ class QuantizedEncoder(nn.Module):
     def _step(self, name: str) -> Tensor:
         """Scale of int8 tap `name`, float32 [width]."""
         start = torch.from_numpy(self._scales.grids[name].scale).float().to(self._place)
-        step: Tensor = start * self.log_steps[_key(name)].exp()
+        step: Tensor = start * self.log_steps[_key(_step_of(name))].exp()
         return step
 
     def _clip(self, name: str) -> Tensor:
@@ -216,12 +192,15 @@ class QuantizedEncoder(nn.Module):
 
     def _observe(self, name: str, real: Tensor) -> Tensor:
         """The value of a tap's integers; of a layer norm's two, the int16 that the residual adds."""
+        if self._run and (table := self._run.table(name, real)) is not None:
+            grid, integers = table
+            return on_grid(real, integers, self._step(name), MAX_S8, grid.zero_point, _shift(grid, real))
         places = self._run.next_places(name) if self._run else []
         narrow, wide = None, None
         for tapped in places:
             integers = self._run.integers(tapped, real.shape[1])  # type: ignore[union-attr]
             if isinstance(tapped.grid, Grid):
-                shift = torch.from_numpy(tapped.grid.shift).to(real)
+                shift = _shift(tapped.grid, real)
                 narrow = on_grid(real, integers, self._step(name), MAX_S8, tapped.grid.zero_point, shift)
             else:
                 wide = on_grid(real, integers, torch.tensor(tapped.grid, device=real.device), MAX_S16)
@@ -242,7 +221,7 @@ class _Run:
     def __init__(self, lowered: Lowered, buffers: list[Integers], place: torch.device) -> None:
         self._buffers = buffers
         self._place = place
-        self._places = lowered.taps
+        self._lowered = lowered
         self._passed = Counter[str]()
         # int16 tensors of taps that have int8 too, by identity; kept, so that no other takes its place
         self.narrow: dict[int, tuple[Tensor, Tensor]] = {}
@@ -251,14 +230,36 @@ class _Run:
         """What the program holds for a tap, int8 or int16 or both; layers that share it pass it in turn."""
         turn = self._passed[name]
         self._passed[name] += 1
-        places = self._places.get(name, [])
+        places = self._lowered.taps.get(name, [])
         kinds = [[p for p in places if isinstance(p.grid, Grid) == int8] for int8 in (True, False)]
         return [kind[turn] for kind in kinds if turn < len(kind)]
 
     def integers(self, tapped: Tapped, width: int) -> Tensor:
         """Those of a tap, [rows, width]."""
-        columns = from_dlpack(self._buffers[tapped.buffer])[:, tapped.column : tapped.column + width]
+        columns = from_dlpack(self._buffers[tapped.buffer])[:, tapped.columns(width)]
         return columns.to(self._place)
+
+    def table(self, name: str, real: Tensor) -> tuple[Grid, Tensor] | None:
+        """Grid and integers, like `real` [rows, width], of a tap of parameters alone; None for another.
+
+        Rows that the program does not have, as no distance reaches them, are rounded.
+        """
+        found = self._lowered.tables.get(name)
+        if found is None:
+            return None
+        held = found[0]  # the same for all layers that share the tap, as are the parameters
+        integers = held.grid.quantize(real.detach().double().cpu().numpy())
+        integers[held.first : held.first + held.rows] = self._lowered.tensors[held.tensor][: held.rows]
+        return held.grid, torch.from_numpy(integers).to(self._place)
+
+
+def _shift(grid: Grid, like: Tensor) -> Tensor:
+    return torch.from_numpy(grid.shift).to(like)
+
+
+def _step_of(name: str) -> str:
+    """The tap whose step that of another is: relative keys add to the scores as keys do, so with queries."""
+    return name.replace(".relative_", ".")
 
 
 def _key(name: str) -> str:
@@ -271,7 +272,7 @@ def _zeros(sizes: Mapping[str, int]) -> nn.ParameterDict:
 
 
 def _linear_inputs(encoder: Encoder, linears: Mapping[str, nn.Linear]) -> dict[str, str]:
-    """The tap whose tensor each linear layer reads, seen on one token.
+    """The tap whose tensor each linear layer reads, seen on one token; none that reads parameters alone.
 
     Layers that share their weights read several; then it is the first.
     """
@@ -283,7 +284,9 @@ def _linear_inputs(encoder: Encoder, linears: Mapping[str, nn.Linear]) -> dict[s
         return x
 
     def read(linear: str, module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-        inputs.setdefault(linear, next(tap for x, tap in reversed(seen) if x is arguments[0]))
+        source = next((tap for x, tap in reversed(seen) if x is arguments[0]), None)
+        if source is not None:
+            inputs.setdefault(linear, source)
 
     taps = encoder.taps()
     hooks = [linear.register_forward_pre_hook(partial(read, name)) for name, linear in linears.items()]
