@@ -30,10 +30,11 @@ class Tapped:
     column: int = 0
     order: NDArray[np.intp] | None = None
 
-    def columns(self, width: int) -> NDArray[np.intp]:
+    def columns(self, width: int) -> slice | NDArray[np.intp]:
         """The buffer's columns for those of a tap of `width`."""
-        order: NDArray[np.intp] = np.arange(width) if self.order is None else self.order
-        return self.column + order
+        if self.order is None:
+            return slice(self.column, self.column + width)
+        return self.column + self.order
 
 
 @dataclass(frozen=True)
