@@ -85,6 +85,7 @@ def _embeddings(parts: Parts, config: EncoderConfig, embeddings: Embeddings) -> 
     else:
         words = _rows(parts, "embeddings.word", tables, 0)
         rest = _rows(parts, "embeddings.rest", others, config.position_offset)
+        parts.builder.tap("embeddings.rest", rest.buffer, rest.scale)
         source = parts.beside("embeddings.words", words, config.word_reach or 0)
         stream = parts.residual(name, embeddings.word_projection, source, rest)
     if embeddings.norm is not None:

@@ -69,7 +69,7 @@ class Encoder(nn.Module):
     def taps(self) -> dict[str, Tap]:
         """Every tap by the name of the activation it sees, in the order they are passed.
 
-        "embeddings." words, sum, output (normalised) and projected; per set of layer weights
+        "embeddings." words, rest, sum, output (normalised) and projected; per set of layer weights
         "layers.0.attention." query, key, value, context, sum and output, of global tokens
         "layers.0.attention.globals." token, query, key and value, "layers.0.ffn." up, activation, sum
         and output; of several feed-forward blocks those before the last as "layers.0.ffns.0."; of bottlenecks

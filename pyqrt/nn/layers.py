@@ -50,6 +50,7 @@ class Embeddings(nn.Module):
         if reach is not None:
             self.word_projection = nn.Linear(width * (2 * reach + 1), sum_width)
             self.words_tap = Tap()
+            self.rest_tap = Tap()
         self.position = nn.Embedding(config.num_positions, sum_width) if config.num_positions else None
         self.token_type = nn.Embedding(config.type_vocab_size, sum_width) if config.type_vocab_size else None
         self.sum_tap = Tap()
@@ -65,12 +66,14 @@ class Embeddings(nn.Module):
     def forward(self, ids: Tensor, positions: Tensor, types: Tensor) -> Tensor:
         """int64 [tokens] each -> float [tokens, hidden]."""
         x: Tensor = self.word(ids) * self.word_scale
+        rows = [] if self.token_type is None else [self.token_type(types)]
+        if self.position is not None:
+            rows.append(self.position(positions + self.position_offset))
         if self.word_projection is not None and self.word_reach is not None:
             x = self.word_projection(self.words_tap(beside(x, positions, self.word_reach)))
-        if self.token_type is not None:
-            x = x + self.token_type(types)
-        if self.position is not None:
-            x = x + self.position(positions + self.position_offset)
+            rows = [self.rest_tap(sum(rows))]
+        for row in rows:
+            x = x + row
         x = self.sum_tap(x)
         if self.norm is not None:
             x = self.output_tap(self.norm(x))

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from pyqrt.distill.losses import result_distance
-from pyqrt.errors import ModelError
 from pyqrt.grids import Grid, Scales
 from pyqrt.lower import Lowered
 from pyqrt.lower.linear import quantize_linear
@@ -198,11 +197,6 @@ def _weights(quantized: Quantized, scales: Scales, encoder: Encoder) -> dict[str
         module = modules.get(f"embeddings.{name}")
         if isinstance(module, nn.Embedding):
             plain = module.weight.data
-            if encoder.embeddings.word_projection is not None:
-                raise ModelError(
-                    f"{encoder.config.family}: sensitivity does not cover word embeddings that are projected "
-                    "before others are added; quantize the checkpoint with a recipe"
-                )
             table = _table(quantized.lowered, role, len(plain)).to(plain.dtype)
             if name == "word":
                 table = table / encoder.embeddings.word_scale
@@ -237,8 +231,9 @@ def _on_integers(linear: nn.Linear, grid: Grid | float) -> Tensor:
 
 def _table(lowered: Lowered, role: str, rows: int) -> Tensor:
     """The real numbers [rows, width] that an embedding table of the program stands for."""
-    (node,) = (node for node in lowered.program.nodes if node.op == "embedding")
-    (total,) = lowered.taps["embeddings.sum"]
+    (node,) = (node for node in lowered.program.nodes if node.op == "embedding" and role in node.tensors)
+    # rows of words may lie beside others before they are seen
+    (total,) = lowered.taps["embeddings.words" if node.name == "embeddings.word" else node.name]
     assert isinstance(total.grid, float)
     entries, multiplier = (
         lowered.tensors[node.tensors[name]][:rows] for name in (role, f"{role}_multiplier")

@@ -78,15 +78,17 @@ def test_a_coarse_weight_ranks_first() -> None:
     assert ranked[0].node == Node("layers.1.ffn.down.weight", "weight")
 
 
-@pytest.mark.parametrize("number", range(len([1 for name, _ in tiny_configurations() if name == "bert"])))
-def test_all_rounded_is_nearly_what_the_integers_give(number: int) -> None:
-    encoder = tiny_encoder("bert", number)
+@pytest.mark.parametrize(
+    ("name", "number"), [(n, i) for n, i in tiny_configurations() if i == 0 or n == "bert"]
+)
+def test_all_rounded_is_nearly_what_the_integers_give(name: str, number: int) -> None:
+    encoder = tiny_encoder(name, number)
     rounded, scales, statistics = calibrate(encoder, texts(encoder, 12), SPEED)
     unseen = texts(encoder, 12, 1)
     quantized = Quantized(encoder, rounded, scales, lower_with_taps(rounded, scales), statistics)
     simulated = measure(quantized, unseen).total
     real = integer_loss(encoder, Model(lower_to_file(rounded, scales)), unseen)
-    assert simulated == pytest.approx(real, rel=0.5)
+    assert simulated == pytest.approx(real, rel=0.2)
 
 
 @pytest.mark.parametrize(("name", "number"), [(n, i) for n, i in tiny_configurations() if i == 0])
