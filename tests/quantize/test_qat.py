@@ -112,7 +112,7 @@ def test_training_computes_the_integers_of_the_model_file(name: str, number: int
             for value in values:
                 part = value[table.first : table.first + table.rows].numpy()
                 np.testing.assert_array_equal(part, rows, err_msg=tap)
-    # nothing is left out: a buffer is a tap's, or the output, or rows before they are turned or lie side by side
+    # nothing is left out: a buffer is a tap's, the output, or rows before they are turned or put side by side
     held = {place.buffer for places in taps.values() for place in places}
     inner = {b for node in program.nodes if node.op in ("rotary", "neighbours") for b in node.inputs}
     assert held | inner | {program.outputs[0].buffer} == set(range(len(program.buffers)))
