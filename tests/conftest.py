@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import hypothesis
 import pytest
 
@@ -14,6 +16,8 @@ hypothesis.settings.load_profile("pyqrt")
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(VariantAccount(), "variant-account")
+    if hasattr(config, "workerinput"):  # one of several processes: threads of torch would fight for the CPUs
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_report_header() -> list[str]:

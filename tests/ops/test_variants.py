@@ -7,6 +7,7 @@ import platform
 import re
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -65,7 +66,7 @@ def test_a_run_that_leaves_out_a_variant_fails(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(harness, "covered", {op: set(ops.variants(op)) for op in OPS})
     account = VariantAccount()
     account.required = set(OPS)
-    session: Any = SimpleNamespace(exitstatus=pytest.ExitCode.OK)
+    session: Any = SimpleNamespace(exitstatus=pytest.ExitCode.OK, config=SimpleNamespace())
     account.pytest_sessionfinish(session)
     assert session.exitstatus == pytest.ExitCode.OK
     harness.covered["gelu"].discard("reference")
@@ -74,6 +75,26 @@ def test_a_run_that_leaves_out_a_variant_fails(monkeypatch: pytest.MonkeyPatch) 
     assert session.exitstatus == pytest.ExitCode.TESTS_FAILED
     account.partial = True  # as after -k or a single test by name
     assert account.missing() == {}
+
+
+def test_what_several_processes_covered_counts_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = []
+    for covered in ({"gelu": {"reference"}}, {"gelu": {"avx2"}, "pool": {"reference"}}):
+        monkeypatch.setattr(harness, "covered", covered)
+        account = VariantAccount()
+        account.required = set(covered)
+        worker: Any = SimpleNamespace(exitstatus=pytest.ExitCode.OK, config=SimpleNamespace(workeroutput={}))
+        account.pytest_sessionfinish(worker)
+        assert worker.exitstatus == pytest.ExitCode.OK  # alone it need not cover everything
+        told.append(worker.config.workeroutput)
+    monkeypatch.setattr(harness, "covered", defaultdict(set))
+    account = VariantAccount()
+    for output in told:
+        account.pytest_testnodedown(SimpleNamespace(workeroutput=output))
+    account.pytest_testnodedown(SimpleNamespace())  # one that crashed
+    assert harness.covered == {"gelu": {"avx2", "reference"}, "pool": {"reference"}}
+    assert account.required == {"gelu", "pool"}
+    assert not account.partial
 
 
 def test_check_reports_every_variant_that_differs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,14 @@
 """The account of op variants: a pytest plugin that conftest.py registers.
 
 A run of the op suite fails when it left out a variant that this CPU supports: a kernel that is
-never compared with the reference must not pass unnoticed.
+never compared with the reference must not pass unnoticed. Where several processes share the tests out
+(`pytest -n`), what each covered counts together.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,8 +48,25 @@ class VariantAccount:
             names = {item.path.stem for item in session.items if item.path.parent == OP_TESTS}
             self.required = {op for op in harness.OPS if f"test_{op}" in names}
 
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        told = getattr(node, "workeroutput", {}).get("variant account")
+        if told is None:  # it crashed, which fails the run
+            return
+        self.required |= set(told["required"])
+        self.partial |= told["partial"]
+        for op, variants in told["covered"].items():
+            harness.covered[op] |= set(variants)
+
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if hasattr(session.config, "workeroutput"):
+            session.config.workeroutput["variant account"] = {
+                "required": sorted(self.required),
+                "partial": self.partial,
+                "covered": {op: sorted(variants) for op, variants in harness.covered.items()},
+            }
+            return
         if session.exitstatus == pytest.ExitCode.OK and self.missing():
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
