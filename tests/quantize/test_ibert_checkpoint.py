@@ -138,7 +138,8 @@ def test_bug_stale_scale_in_the_encoder_loop(tmp_path: Path) -> None:
     """Layers from the second on divide by the embeddings' scale there; here by that of the layer before."""
     trained(tmp_path)
     encoder, checkpoint = load_checkpoint(tmp_path)
-    program, tensors, taps = lowered(encoder, checkpoint.limits)
+    low = lowered(encoder, checkpoint.limits)
+    program, tensors, taps = low.program, low.tensors, low.taps
     nodes = {node.name: node for node in program.nodes}
     assert checkpoint.limits["embeddings.output"] != checkpoint.limits["layers.0.ffn.output"]
     for layer, source in enumerate(["embeddings.output", "layers.0.ffn.output", "layers.1.ffn.output"]):
@@ -157,7 +158,8 @@ def test_bug_weights_are_clamped_to_126(tmp_path: Path) -> None:
     model = trained(tmp_path)
     assert model.encoder.layer[0].attention.self.query.weight_integer.max() == 126
     encoder, checkpoint = load_checkpoint(tmp_path)
-    program, tensors, _ = lowered(encoder, checkpoint.limits)
+    low = lowered(encoder, checkpoint.limits)
+    program, tensors = low.program, low.tensors
     node = next(node for node in program.nodes if node.name == "layers.0.attention.query_key_value")
     assert tensors[node.tensors["weight"]].max() == 127
 
@@ -166,7 +168,8 @@ def test_bug_context_requantized_with_the_scale_of_the_scores(tmp_path: Path) ->
     """fairseq's code uses S_q S_k for what has the scale of probabilities times values."""
     trained(tmp_path)
     encoder, checkpoint = load_checkpoint(tmp_path)
-    program, tensors, _ = lowered(encoder, checkpoint.limits)
+    low = lowered(encoder, checkpoint.limits)
+    program, tensors = low.program, low.tensors
     for layer in range(3):
         prefix = f"layers.{layer}.attention"
         node = next(node for node in program.nodes if node.name == f"{prefix}.context")
