@@ -111,7 +111,7 @@ def reference_output(
 
 @torch.no_grad()
 def largest_difference(encoder: Encoder, directory: Path, *, lengths: list[int], with_types: bool) -> float:
-    """Largest difference of encoder and transformers on a random batch, over the largest result if above 1."""
+    """Largest difference from transformers on a random batch, over the largest result if that is above 1."""
     ids, offsets, types = random_batch(encoder, lengths)
     used = types if with_types else None
     ours = encoder(ids, offsets, used)
