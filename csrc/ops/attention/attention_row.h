@@ -49,13 +49,18 @@ static constexpr int64_t attention_most(int64_t a, int64_t b) {
   return a > b ? a : b;
 }
 
+// The block of token i. The quotient is `fixed`'s: a GPU's own is made of floating-point numbers.
+static constexpr int64_t attention_block(const AttentionArgs& args, int64_t i) {
+  return fixed::divide(static_cast<uint32_t>(i), static_cast<uint32_t>(args.block));
+}
+
 // Of token i of n, the keys `globals` being seen by all. kBlocks: there may be blocks.
 template <bool kBlocks = true>
 static constexpr AttentionSeen attention_seen(const AttentionArgs& args, Range globals, int64_t i,
                                               int64_t n) {
   if (kBlocks && args.block > 0) {
-    const int64_t block = i / args.block;
-    const int64_t last = (n - 1) / args.block;
+    const int64_t block = attention_block(args, i);
+    const int64_t last = attention_block(args, n - 1);
     if (n <= args.block_beyond || block == 0 || block >= last) return {0, {0, n}, n, 0};
     const Range near{(block - 1) * args.block, attention_least(n, (block + 2) * args.block)};
     return {attention_least(args.block, near.begin), near,
