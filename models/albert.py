@@ -8,11 +8,13 @@ from typing import Any
 
 from pyqrt.nn.config import EncoderConfig
 from pyqrt.nn.huggingface import (
+    POSITIONS,
     Source,
     head_of,
     labels,
     parameter_sources,
     refuse_unsupported,
+    relative_positions,
     task_of,
     tied_decoder,
     tiny_config,
@@ -21,7 +23,7 @@ from pyqrt.nn.huggingface import (
 MODEL_TYPE = "albert"
 PREFIX = "albert."
 UNUSED = (
-    "embeddings.position_ids",
+    *POSITIONS,
     "pooler.",
     "predictions.",
     "sop_classifier.",
@@ -40,14 +42,14 @@ _DEFAULTS: dict[str, Any] = {
     "type_vocab_size": 2,
     "layer_norm_eps": 1e-12,
 }
-_ONLY = {"position_embedding_type": ("absolute", "only absolute positions are implemented")}
 
 
 def configure(hf: Mapping[str, Any], task: str | None) -> EncoderConfig:
     """config.json as an EncoderConfig."""
-    refuse_unsupported(hf, _ONLY)
+    refuse_unsupported(hf)
     option = {name: hf.get(name, default) for name, default in _DEFAULTS.items()}
     inner, positions = hf.get("inner_group_num", 1), hf.get("max_position_embeddings", 512)
+    relative = relative_positions(hf, positions)
     head = head_of(
         hf,
         task_of(hf, "Albert", task),
@@ -64,7 +66,8 @@ def configure(hf: Mapping[str, Any], task: str | None) -> EncoderConfig:
         layer_groups=hf.get("num_hidden_groups", 1),
         layers_per_group=inner,
         max_length=positions,
-        num_positions=positions,
+        num_positions=0 if relative else positions,
+        relative=relative,
         head=head,
     )
 
@@ -88,6 +91,7 @@ def parameters(config: EncoderConfig) -> dict[str, Source]:
             f"{ours}.attention.query": f"{theirs}.attention.query",
             f"{ours}.attention.key": f"{theirs}.attention.key",
             f"{ours}.attention.value": f"{theirs}.attention.value",
+            f"{ours}.attention.distances": f"{theirs}.attention.distance_embedding",
             f"{ours}.attention.output": f"{theirs}.attention.dense",
             f"{ours}.attention.norm": f"{theirs}.attention.LayerNorm",
             f"{ours}.ffn.up": f"{theirs}.ffn",

@@ -10,12 +10,14 @@ from typing import Any
 from pyqrt.errors import ModelError
 from pyqrt.nn.config import EncoderConfig, Task
 from pyqrt.nn.huggingface import (
+    POSITIONS,
     Source,
     architecture_of,
     head_of,
     labels,
     parameter_sources,
     refuse_unsupported,
+    relative_positions,
     task_of,
     tied_decoder,
     tiny_config,
@@ -23,7 +25,7 @@ from pyqrt.nn.huggingface import (
 
 MODEL_TYPE = "bert"
 PREFIX = "bert."
-UNUSED = ("embeddings.position_ids", "pooler.", "cls.", "classifier.", "qa_outputs.")
+UNUSED = (*POSITIONS, "pooler.", "cls.", "classifier.", "qa_outputs.")
 TOKENIZER_CLASSES = ("BertTokenizer", "BertTokenizerFast")
 
 # What an option means that config.json leaves out: transformers' BertConfig.
@@ -39,9 +41,6 @@ _DEFAULTS: dict[str, Any] = {
     "layer_norm_eps": 1e-12,
 }
 
-_ONLY = {"position_embedding_type": ("absolute", "only absolute positions are implemented")}
-
-
 # BertForNextSentencePrediction: does the second text follow the first?
 _NEXT_SENTENCE = ("is_next", "not_next")
 
@@ -52,11 +51,12 @@ def configure(hf: Mapping[str, Any], task: str | None, class_prefix: str = "Bert
     task: None takes it from `architectures`. class_prefix: of a relative's classes. Options without a say
     in the result of a forward pass (dropout, initialisation, caching, what to return) are not read.
     """
-    refuse_unsupported(hf, _ONLY)
+    refuse_unsupported(hf)
     option = {name: hf.get(name, default) for name, default in _DEFAULTS.items()}
     if option["type_vocab_size"] == 0:
         raise ModelError("type_vocab_size is 0: BERT adds a token type row to every token")
     positions = option.pop("max_position_embeddings")
+    relative = relative_positions(hf, positions)
     also: dict[str, Task] = {"ForNextSentencePrediction": "sequence_classification"}
     head = head_of(
         hf,
@@ -73,7 +73,8 @@ def configure(hf: Mapping[str, Any], task: str | None, class_prefix: str = "Bert
         **option,
         embedding_size=option["hidden_size"],
         max_length=positions,
-        num_positions=positions,
+        num_positions=0 if relative else positions,
+        relative=relative,
         head=head,
     )
 
@@ -92,6 +93,7 @@ def encoder_modules(config: EncoderConfig) -> dict[str, str | Source]:
             f"{ours}.attention.query": f"{theirs}.attention.self.query",
             f"{ours}.attention.key": f"{theirs}.attention.self.key",
             f"{ours}.attention.value": f"{theirs}.attention.self.value",
+            f"{ours}.attention.distances": f"{theirs}.attention.self.distance_embedding",
             f"{ours}.attention.output": f"{theirs}.attention.output.dense",
             f"{ours}.attention.norm": f"{theirs}.attention.output.LayerNorm",
             f"{ours}.ffn.up": f"{theirs}.intermediate.dense",

@@ -14,6 +14,7 @@ from pyqrt.errors import ModelError
 from pyqrt.models import bert
 from pyqrt.nn.config import EncoderConfig, Head
 from pyqrt.nn.huggingface import (
+    POSITIONS,
     Source,
     architecture_of,
     head_of,
@@ -27,7 +28,7 @@ from pyqrt.nn.huggingface import (
 MODEL_TYPE = "electra"
 PREFIX = "electra."
 UNUSED = (
-    "embeddings.position_ids",
+    *POSITIONS,
     "generator_predictions.",
     "generator_lm_head.",
     "discriminator_predictions.",

@@ -14,6 +14,7 @@ from typing import Any
 from pyqrt.models import bert
 from pyqrt.nn.config import EncoderConfig
 from pyqrt.nn.huggingface import (
+    POSITIONS,
     Source,
     head_of,
     labels,
@@ -25,7 +26,7 @@ from pyqrt.nn.huggingface import (
 
 MODEL_TYPE = "roberta"
 PREFIX = "roberta."
-UNUSED = ("embeddings.position_ids", "pooler.", "lm_head.", "classifier.", "qa_outputs.")
+UNUSED = (*POSITIONS, "pooler.", "lm_head.", "classifier.", "qa_outputs.")
 TOKENIZER_CLASSES = ()
 
 CLASS_PREFIX = "Roberta"
@@ -52,7 +53,11 @@ def configure(
         masked_lm_activation="gelu",  # whatever hidden_act is
     )
     return replace(
-        config, family=family, max_length=config.num_positions - offset, position_offset=offset, head=head
+        config,
+        family=family,
+        max_length=config.max_length - offset,
+        position_offset=offset if config.num_positions else 0,
+        head=head,
     )
 
 

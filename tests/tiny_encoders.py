@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,16 +17,30 @@ from pyqrt.nn.activations import is_gelu
 from pyqrt.program import Program
 from pyqrt.quantize.texts import Encoded
 
+# What today's transformers has no longer, so that it cannot be in families' tiny configurations, which are
+# compared with it: the number of one of them, and what is different.
+_FORMER: dict[str, list[tuple[int, dict[str, Any]]]] = {
+    "bert": [(1, {"position_embedding_type": kind}) for kind in ("relative_key", "relative_key_query")],
+    "albert": [(0, {"position_embedding_type": "relative_key_query"})],
+    "roberta": [(0, {"position_embedding_type": "relative_key"})],
+}
+
+
+def tiny(name: str) -> list[dict[str, Any]]:
+    """A family's tiny configurations, and some with options of former versions of transformers."""
+    configurations = family(name).tiny()
+    return configurations + [configurations[i] | former for i, former in _FORMER.get(name, [])]
+
 
 def tiny_configurations() -> list[tuple[str, int]]:
     """(family, number of its tiny configuration) of every family there is."""
-    return [(name, i) for name in families() for i in range(len(family(name).tiny()))]
+    return [(name, i) for name in families() for i in range(len(tiny(name)))]
 
 
 def tiny_encoder(name: str = "bert", number: int = 0, seed: int = 0) -> Encoder:
     """A family's tiny configuration with random weights in [-0.25, 0.25], gains around 1."""
     described_by = family(name)
-    encoder = Encoder(described_by.configure(described_by.tiny()[number], None)).eval()
+    encoder = Encoder(described_by.configure(tiny(name)[number], None)).eval()
     random = np.random.RandomState(seed)
     with torch.no_grad():
         for key, parameter in encoder.named_parameters():
@@ -64,7 +79,7 @@ def plain_scales(encoder: Encoder) -> Scales:
     for tap in encoder.taps():
         kind = tap.rsplit(".", 1)[-1]
         wide[tap] = 2.0**-11
-        if kind in ("query", "key", "value", "context"):
+        if kind in ("query", "key", "value", "context", "relative_key", "relative_query"):
             grids[tap] = projected
         elif kind == "activation" and tap.startswith("layers.") and is_gelu(config.hidden_act):
             grids[tap] = inner

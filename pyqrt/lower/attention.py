@@ -194,13 +194,14 @@ def _positions(
     if config.blocks is not None:
         attributes |= {"block": config.blocks.size, "block_beyond": config.blocks.beyond}
         tensors["block_bias"] = _biases(prefix, config.blocks.bias / unit)
-    if attention.relative is None or config.relative is None:
+    if config.relative is None:
         return attributes, tensors
     reach = config.max_length - 1
     index = rows_of_distances(config.relative, reach).numpy().astype(np.int32)
     first, last = int(index.min()), int(index.max())  # rows that no distance reaches stay out
     tensors["relative_index"] = index - first
     if isinstance(config.relative, RelativeBias):
+        assert attention.relative is not None
         table = to_numpy(attention.relative.embeddings()).T[:, first : last + 1]
         tensors["relative_bias"] = _biases(prefix, table / unit[:, None])
     else:

@@ -184,6 +184,18 @@ class Disentangled:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RelativeKeys:
+    """Rows by distance that are added to keys, the same for all heads (Shaw et al. 2018, arXiv 1803.02155).
+
+    Every layer has its own, one for each distance from -span + 1 to span - 1. queries: they are added to
+    queries too (Huang et al. 2020, arXiv 2009.13658, method 4).
+    """
+
+    span: int
+    queries: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Rotary:
     """Queries and keys turned by their position (Su et al. 2021, arXiv 2104.09864).
 
@@ -293,7 +305,7 @@ class EncoderConfig:
     gated: the activation is multiplied by a second linear layer's output (Shazeer 2020, arXiv 2002.05202).
     ffn_blocks: feed-forward blocks of a layer, one after the other. bottleneck: None: layers are as wide
     as the stream.
-    relative: relative positions, the same tables for all layers; None: there are none.
+    relative: relative positions; None: there are none.
     rotary: rotary positions; None: there are none.
     convolution: beside the first layer; None: there is none.
     blocks: what is seen of long sequences; None: everything.
@@ -330,7 +342,7 @@ class EncoderConfig:
     gated: bool = False
     ffn_blocks: int = 1
     bottleneck: Bottleneck | None = None
-    relative: RelativeBias | Disentangled | None = None
+    relative: RelativeBias | Disentangled | RelativeKeys | None = None
     rotary: Rotary | None = None
     convolution: Convolution | None = None
     blocks: Blocks | None = None
@@ -394,7 +406,9 @@ class EncoderConfig:
                 "relative.max_distance", self.relative.max_distance, self.relative.buckets // 4 + 1
             )
         elif self.relative is not None:
-            _require_count("relative.span", self.relative.span, 1)
+            least = self.max_length if isinstance(self.relative, RelativeKeys) else 1
+            _require_count("relative.span", self.relative.span, least)
+        if isinstance(self.relative, Disentangled):
             _require_count("relative.buckets", self.relative.buckets, 0)
         self._check_layers()
         if self.convolution is not None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pyqrt.errors import ModelError
-from pyqrt.nn.config import EncoderConfig
+from pyqrt.nn.config import Disentangled, EncoderConfig, RelativeBias
 from pyqrt.nn.layers import Embeddings, Layer, TaskHead, layer_norm
 from pyqrt.nn.packing import Packing
 from pyqrt.nn.relative import Relative
@@ -26,7 +26,8 @@ class Encoder(nn.Module):
         super().__init__()
         self.config = config
         self.embeddings = Embeddings(config)
-        self.relative = Relative(config) if config.relative is not None else None
+        shared = isinstance(config.relative, (RelativeBias, Disentangled))
+        self.relative = Relative(config) if shared else None
         self.layers = nn.ModuleList(
             Layer(config, index, self.relative) for index in range(len(set(config.layer_order)))
         )

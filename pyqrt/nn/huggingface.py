@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from pyqrt.errors import ModelError
-from pyqrt.nn.config import TASKS, EncoderConfig, Head, Problem, Task
+from pyqrt.nn.config import TASKS, EncoderConfig, Head, Problem, RelativeKeys, Task
 from pyqrt.nn.encoder import Encoder
 
 
@@ -48,6 +48,15 @@ _PROBLEMS: dict[str, Problem] = {
     "regression": "regression",
 }
 
+# What says where tokens stand: a count that is a buffer, and a table that relative positions leave unread.
+POSITIONS = ("embeddings.position_ids", "embeddings.position_embeddings.")
+# Relative positions of transformers up to its version 4: are rows by distance added to queries too?
+_RELATIVE = {"relative_key": False, "relative_key_query": True}
+_MAY_BE_RELATIVE = (
+    *("bert", "roberta", "xlm-roberta", "camembert", "data2vec-text", "albert", "electra"),
+    *("megatron-bert", "dpr"),
+)
+
 # What each option must be, absent included: anything else gives other results than this encoder's.
 _ONLY: dict[str, tuple[Any, str]] = {
     "is_decoder": (False, "decoders are not implemented"),
@@ -60,6 +69,15 @@ _ONLY: dict[str, tuple[Any, str]] = {
         "the checkpoint runs code of its own; remove the entry if its architecture is the standard one",
     ),
 }
+
+
+def relative_positions(hf: Mapping[str, Any], positions: int) -> RelativeKeys | None:
+    """What position_embedding_type means beside absolute positions, which are None; `positions` there are."""
+    kind = hf.get("position_embedding_type") or "absolute"
+    known = ["absolute", *(_RELATIVE if hf.get("model_type") in _MAY_BE_RELATIVE else ())]
+    if kind not in known:
+        raise ModelError(f"position_embedding_type is {kind!r}; known: {', '.join(known)}")
+    return None if kind == "absolute" else RelativeKeys(span=positions, queries=_RELATIVE[kind])
 
 
 def refuse_unsupported(hf: Mapping[str, Any], also: Mapping[str, tuple[Any, str]] | None = None) -> None:

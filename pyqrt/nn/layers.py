@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pyqrt.nn.activations import activation
-from pyqrt.nn.config import Disentangled, EncoderConfig, GlobalTokens, RelativeBias
+from pyqrt.nn.config import Disentangled, EncoderConfig, GlobalTokens, RelativeBias, RelativeKeys
 from pyqrt.nn.packing import Packing, beside
 from pyqrt.nn.relative import Relative, rows_of_distances
 from pyqrt.nn.rotary import rotary_tables, rotate
@@ -145,15 +145,19 @@ class Attention(Block):
         self.key_tap = Tap()
         self.value_tap = Tap()
         self.context_tap = Tap()
+        self.positions = kind = config.relative
         self.relative_key: nn.Linear | None = None
         self.relative_query: nn.Linear | None = None
-        if isinstance(config.relative, Disentangled):
-            if config.relative.keys:
-                self.relative_key = None if config.relative.shared else _like(self.key)
-                self.relative_key_tap = Tap()
-            if config.relative.queries:
-                self.relative_query = None if config.relative.shared else _like(self.query)
-                self.relative_query_tap = Tap()
+        self.distances: nn.Embedding | None = None
+        if isinstance(kind, Disentangled) and not kind.shared:
+            self.relative_key = _like(self.key) if kind.keys else None
+            self.relative_query = _like(self.query) if kind.queries else None
+        elif isinstance(kind, RelativeKeys):
+            self.distances = nn.Embedding(2 * kind.span - 1, config.head_dim)
+        if isinstance(kind, RelativeKeys) or (isinstance(kind, Disentangled) and kind.keys):
+            self.relative_key_tap = Tap()
+        if isinstance(kind, (RelativeKeys, Disentangled)) and kind.queries:
+            self.relative_query_tap = Tap()
         self.globals: GlobalAttention | None = None
         if config.global_tokens is not None:
             self.globals = GlobalAttention(config, config.global_tokens)
@@ -179,7 +183,7 @@ class Attention(Block):
         def further(query: Tensor, key: Tensor, rows: Tensor) -> Tensor:
             return self.further_scores(query, key, None if chosen is None else chosen[rows])
 
-        plain = self.relative is None and self.window is None and self.blocks is None
+        plain = self.positions is None and self.window is None and self.blocks is None
         context = packing.attention(query, key, value, self.num_heads, self.scale, None if plain else further)
         if self.globals is not None and chosen is not None:
             context = self.globals(context, source, packing, chosen)
@@ -192,9 +196,11 @@ class Attention(Block):
 
     def relative_tables(self) -> tuple[Tensor | None, Tensor | None]:
         """Keys and queries of the relative positions, [rows, hidden] each, as far as there are any."""
-        assert self.relative is not None
-        kind = self.relative.kind
-        if isinstance(kind, RelativeBias):
+        kind = self.positions
+        if self.distances is not None and isinstance(kind, RelativeKeys):
+            rows = self.distances.weight.repeat(1, self.num_heads)
+            return self.relative_key_tap(rows), self.relative_query_tap(rows) if kind.queries else None
+        if self.relative is None or not isinstance(kind, Disentangled):
             return None, None
         rows = self.relative.embeddings()
         key = self.relative_key if self.relative_key is not None else self.key
@@ -210,7 +216,7 @@ class Attention(Block):
         chosen: the keys that all tokens see, bool [sequences, length].
         """
         scores = query.new_zeros(1, 1)
-        if self.relative is not None:
+        if self.positions is not None:
             scores = scores + self.relative_scores(query, key)
         if self.window is not None:
             place = torch.arange(query.shape[2], device=query.device)
@@ -229,12 +235,12 @@ class Attention(Block):
 
     def relative_scores(self, query: Tensor, key: Tensor) -> Tensor:
         """What relative positions add to the scores of [sequences, heads, length, d] each."""
-        assert self.relative is not None
+        assert self.positions is not None
         heads, length, width = query.shape[1:]
-        row_of = rows_of_distances(self.relative.kind, length - 1).to(query.device)
+        row_of = rows_of_distances(self.positions, length - 1).to(query.device)
         distance = torch.arange(length, device=query.device)
         row = row_of[distance[:, None] - distance[None, :] + length - 1]  # [length, length]
-        if isinstance(self.relative.kind, RelativeBias):
+        if self.relative is not None and isinstance(self.positions, RelativeBias):
             biases: Tensor = self.relative.table(row)
             return biases.permute(2, 0, 1)
         scores = torch.zeros((), device=query.device)

@@ -7,15 +7,17 @@ import math
 import torch
 from torch import Tensor, nn
 
-from pyqrt.nn.config import Disentangled, EncoderConfig, RelativeBias
+from pyqrt.nn.config import Disentangled, EncoderConfig, RelativeBias, RelativeKeys
 
 
-def rows_of_distances(kind: RelativeBias | Disentangled, reach: int) -> Tensor:
+def rows_of_distances(kind: RelativeBias | Disentangled | RelativeKeys, reach: int) -> Tensor:
     """The table row of every distance i - j from -reach to reach: int64 [2 reach + 1].
 
     In single precision, as the checkpoints were trained: the ends of logarithmic buckets depend on it.
     """
     distance = torch.arange(-reach, reach + 1)
+    if isinstance(kind, RelativeKeys):
+        return distance + kind.span - 1
     if isinstance(kind, Disentangled):
         return _disentangled_rows(kind, distance)
     buckets = kind.buckets // 2  # one half for each direction
@@ -44,8 +46,7 @@ class Relative(nn.Module):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         kind = config.relative
-        assert kind is not None
-        self.kind = kind
+        assert isinstance(kind, (RelativeBias, Disentangled))
         self.norm: nn.LayerNorm | None = None
         if isinstance(kind, RelativeBias):
             self.table = nn.Embedding(kind.buckets, config.num_attention_heads)

@@ -33,6 +33,7 @@ from pyqrt.grids import (
 )
 from pyqrt.nn import Disentangled, Encoder, EncoderConfig
 from pyqrt.nn.activations import is_gelu
+from pyqrt.nn.config import RelativeKeys
 from pyqrt.quantize.equalize import equalization_factor, predicted_noise
 from pyqrt.quantize.recipe import Observer, Recipe
 from pyqrt.quantize.simulate import sources
@@ -125,7 +126,7 @@ def _transforms(
             values = statistics[f"{prefix}.value"].center
             zeros = np.zeros(config.layer_size)
             # what is added to every key may change only scores with positions
-            placed = isinstance(config.relative, Disentangled) or config.rotary is not None
+            placed = isinstance(config.relative, (Disentangled, RelativeKeys)) or config.rotary is not None
             key_center = zeros if placed else statistics[f"{prefix}.key"].center
             per_head(f"{prefix}.query", zeros, f"{prefix}.relative_query")
             per_head(f"{prefix}.key", key_center, f"{prefix}.relative_key")

@@ -15,7 +15,7 @@ from pyqrt.errors import ModelError
 from pyqrt.models import families, family
 from pyqrt.nn import Encoder
 from pyqrt.quantize.texts import pack_one
-from tiny_encoders import mixed_lengths, random_sequences, tiny_configurations, tiny_encoder
+from tiny_encoders import mixed_lengths, random_sequences, tiny, tiny_configurations, tiny_encoder
 
 MEASURED = [term for term in TERMS if term != "labels"]
 
@@ -170,7 +170,7 @@ def test_bad_options_are_refused(make: Any, message: str) -> None:
 
 @pytest.mark.parametrize(("name", "number"), tiny_configurations())
 def test_a_student_of_all_layers_is_its_teacher(name: str, number: int) -> None:
-    teacher, hf = tiny_encoder(name, number), family(name).tiny()[number]
+    teacher, hf = tiny_encoder(name, number), tiny(name)[number]
     student, configuration = shallow_student(teacher, hf, teacher.config.num_hidden_layers)
     assert student.config == teacher.config
     assert family(name).configure(configuration, teacher.config.head.task) == teacher.config

@@ -29,7 +29,7 @@ REFUSED = {
     "is_decoder": True,
     "is_encoder_decoder": True,
     "add_cross_attention": True,
-    "position_embedding_type": "relative_key",
+    "position_embedding_type": "relative",
     "pruned_heads": {"0": [1]},
     "quantization_config": {"quant_method": "bitsandbytes"},
     "auto_map": {"AutoModel": "modeling_jina.JinaModel"},

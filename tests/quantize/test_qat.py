@@ -106,9 +106,9 @@ def test_training_computes_the_integers_of_the_model_file(name: str, number: int
     for tap, tables in low.tables.items():
         for table in tables:
             rows = reals(file.tensors[table.tensor][: table.rows], table.grid)
-            # once for every length in the batch; lowering has passed the tap before, without gradients
+            # by layers, once for every length in the batch; lowering passed before, without gradients
             values = [value.detach() for value in seen[tap] if value.requires_grad]
-            assert len(values) == len(set(map(len, ids)))
+            assert len(values) == len(set(map(len, ids))) * len(tables)
             for value in values:
                 part = value[table.first : table.first + table.rows].numpy()
                 np.testing.assert_array_equal(part, rows, err_msg=tap)
