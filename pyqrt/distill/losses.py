@@ -5,7 +5,7 @@ Rows of packed batches; `offsets` [sequences + 1] bound the sequences. The teach
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -52,10 +52,10 @@ def attention_error(
     student, teacher: queries and keys [tokens, heads * d], d of each its own.
     """
     total, count = student[0].new_zeros(()), 0
-    for bounds in pairwise(offsets):
-        rows = slice(*bounds)
-        expected = _scores(teacher[0][rows].detach(), teacher[1][rows].detach(), heads)
-        actual = _scores(student[0][rows], student[1][rows], heads)
+    sequences = [_split(x, offsets) for x in (*student, *teacher)]
+    for query, key, their_query, their_key in zip(*sequences, strict=True):
+        expected = _scores(their_query.detach(), their_key.detach(), heads)
+        actual = _scores(query, key, heads)
         total = total + (actual - expected).square().sum()
         count += expected.numel()
     return total / count
@@ -68,11 +68,9 @@ def relation_divergence(student: Tensor, teacher: Tensor, heads: int, offsets: S
     [tokens, width], each width a multiple of the number of relation heads.
     """
     total, count = student.new_zeros(()), 0
-    for bounds in pairwise(offsets):
-        part = teacher[slice(*bounds)].detach()
-        expected = _scores(part, part, heads).log_softmax(dim=-1)
-        part = student[slice(*bounds)]
-        actual = _scores(part, part, heads).log_softmax(dim=-1)
+    for ours, theirs in zip(_split(student, offsets), _split(teacher.detach(), offsets), strict=True):
+        expected = _scores(theirs, theirs, heads).log_softmax(dim=-1)
+        actual = _scores(ours, ours, heads).log_softmax(dim=-1)
         total = total + (expected.exp() * (expected - actual)).sum()
         count += expected.shape[0] * expected.shape[1]
     return total / count
@@ -111,5 +109,7 @@ def result_distance(
     return soft_cross_entropy(student, teacher, temperature)
 
 
-def _split(x: Tensor, offsets: Sequence[int]) -> Iterator[Tensor]:
-    return (x[begin:end] for begin, end in pairwise(offsets))
+def _split(x: Tensor, offsets: Sequence[int]) -> Sequence[Tensor]:
+    """Every sequence's rows, by one operation: slices would each have a gradient of the whole's size."""
+    parts: Sequence[Tensor] = torch.split(x, [end - begin for begin, end in pairwise(offsets)])
+    return parts
