@@ -2,9 +2,12 @@
 """Build, prove and time the CUDA backend on a machine with a GPU: the first thing to run there.
 
     python tools/gpu_check.py [--models FOLDER] [--wheels FOLDER] [--out FOLDER] [--only STEP ...]
+                              [--architecture 75-virtual]
 
 Run it with a Python that has torch for CUDA, and nvcc on PATH. Steps, each with its verdict:
-  build       an editable install with kernels for this GPU only; missing packages come from --wheels
+  build       an editable install with kernels for this GPU only, or for --architecture: with 75-virtual or
+              80-virtual the driver compiles those GPUs' kernels for this one, which runs and proves them;
+              missing packages come from --wheels
   integers    the machine code of the kernels holds no floating-point arithmetic
   tests       tests/gpu on this GPU; a test that skips for want of one is a failure here
   models      every .qrt file of --models: SHA-256 of all outputs, CPU and GPU, many shapes
@@ -55,7 +58,7 @@ def build(options: argparse.Namespace) -> str:
     import torch
 
     major, minor = torch.cuda.get_device_capability()
-    architecture = f"{major}{minor}{'a' if major == 9 else ''}-real"
+    architecture = options.architecture or f"{major}{minor}{'a' if major == 9 else ''}-real"
     pip = [sys.executable, "-m", "pip", "install", "--no-index", "--no-build-isolation"]
     if options.wheels is not None:
         wheels = sorted(str(path) for path in options.wheels.glob("*.whl"))
@@ -133,6 +136,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--models", type=Path, help="folder of .qrt files")
     parser.add_argument("--wheels", type=Path, help="folder of wheels to install first")
+    parser.add_argument("--architecture", help="of the kernels, as CMAKE_CUDA_ARCHITECTURES")
     parser.add_argument("--out", type=Path, default=Path("gpu-check"), help="folder for logs")
     parser.add_argument("--only", nargs="+", choices=list(STEPS), default=list(STEPS), help="steps to run")
     options = parser.parse_args()

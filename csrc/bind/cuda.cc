@@ -34,6 +34,8 @@ py::list devices() {
     item["index"] = device.index;
     item["name"] = cuda::device_name(i);
     item["capability"] = device.capability;
+    item["code_capability"] = device.code_capability;
+    item["warpgroups"] = device.warpgroups;
     item["multiprocessors"] = device.multiprocessors;
     list.append(item);
   }

@@ -16,6 +16,9 @@ namespace pyqrt::cuda {
 struct Device {
   int index = 0;
   int capability = 0;  // 75: compute capability 7.5
+  // What the kernels were compiled for that run on it, which may be less: it decides what they do.
+  int code_capability = 0;
+  bool warpgroups = false;  // they have the products of warpgroups
   int multiprocessors = 0;
   int64_t shared_bytes = 0;  // that a block can have
 };

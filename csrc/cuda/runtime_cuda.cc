@@ -3,12 +3,20 @@
 #include <cuda_runtime_api.h>
 
 #include "base/types.h"
+#include "cuda/code.h"
 #include "cuda/runtime.h"
 
 namespace pyqrt::cuda {
 namespace {
 
-constexpr int kLeastCapability = 75;  // integer products of tensor cores
+constexpr int kLeastCapability = 75;      // integer products of tensor cores
+constexpr int kWarpgroupCapability = 90;  // the only one that has them
+constexpr int kOverlapCapability = 90;    // from here on kernels wait for the one before
+#ifdef PYQRT_CUDA_WARPGROUPS
+constexpr bool kCodeHasWarpgroups = true;
+#else
+constexpr bool kCodeHasWarpgroups = false;
+#endif
 
 std::string remedy(cudaError_t error) {
   switch (error) {
@@ -20,8 +28,8 @@ std::string remedy(cudaError_t error) {
       return "; install or update NVIDIA's driver, or use device='cpu'";
     case cudaErrorNoKernelImageForDevice:
     case cudaErrorUnsupportedPtxVersion:
-      return "; this build has kernels for compute capability 7.5 and later; update the driver or "
-             "use device='cpu'";
+      return "; this build has no kernels that this GPU and driver can run: update the driver, "
+             "build for this GPU (PYQRT_CUDA_ARCHITECTURES), or use device='cpu'";
     default:
       return "; if this recurs, the GPU or its driver is in a bad state: restart the process, or "
              "use "
@@ -77,6 +85,11 @@ Device describe_device(int index) {
                 std::to_string(device.capability % 10) +
                 "; the kernels need 7.5 or later; use device='cpu'");
   }
+  cudaFuncAttributes code;
+  check(cudaFuncGetAttributes(&code, any_kernel()), "looking for kernels that it can run");
+  device.code_capability = code.ptxVersion;
+  device.warpgroups = kCodeHasWarpgroups && device.capability == kWarpgroupCapability &&
+                      device.code_capability == kWarpgroupCapability;
   return device;
 }
 
@@ -216,7 +229,7 @@ void Stream::launch(const void* kernel, int64_t x, int64_t y, int64_t z, int thr
   config.attrs = &overlap;
   config.numAttrs = state_->may_overlap ? 1 : 0;
   check(cudaLaunchKernelExC(&config, kernel, arguments), "launching a kernel");
-  state_->may_overlap = state_->recording && state_->device.capability >= 90;
+  state_->may_overlap = state_->recording && state_->device.code_capability >= kOverlapCapability;
 }
 
 Memory::Memory(int device, std::size_t bytes) : device_(device), size_(bytes) {

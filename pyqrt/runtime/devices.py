@@ -76,7 +76,7 @@ def find_device(
     devices = module.devices()
     if number >= len(devices):
         raise ModelError(f"there is no device {name!r}; this process can use {len(devices)} GPUs")
-    return Device(name, module, f"{kind} sm_{devices[number]['capability']}", (number,))
+    return Device(name, module, f"{kind} sm_{devices[number]['code_capability']}", (number,))
 
 
 def gpus() -> list[dict[str, Any]]:

@@ -28,6 +28,8 @@ Device describe_device(int index) {
   check_device(index);
   Device device;
   device.capability = emulator::machine().capability;
+  device.code_capability = device.capability;
+  device.warpgroups = device.capability == 90;
   device.multiprocessors = 4;
   device.shared_bytes = static_cast<int64_t>(emulator::machine().shared_limit);
   return device;

@@ -352,8 +352,7 @@ TileSize choose(const LinearArgs& args, const Stream& stream) {
                                                               : TileSize::kSmall;
   }
   if (args.m <= kFewRows) return TileSize::kSmall;
-  const bool with_warpgroups = device.capability == kWarpgroupCapability;
-  const Machines others = with_warpgroups ? Machines::kWithout : Machines::kWithWarpgroups;
+  const Machines others = device.warpgroups ? Machines::kWithout : Machines::kWithWarpgroups;
   TileSize best = TileSize::kSmall;
   int64_t least = INT64_MAX;
   for (const TileCost& tile : kTileCosts) {

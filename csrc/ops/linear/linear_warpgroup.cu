@@ -196,8 +196,9 @@ void launch_tile(const LinearArgs& args, const int32_t* live_rows, Stream& strea
 
 void launch_linear_warpgroup(const LinearArgs& args, const int32_t* live_rows, Stream& stream,
                              TileSize tile) {
-  if (stream.device().capability != kWarpgroupCapability || args.input_type != DataType::kS8) {
-    throw Error("products of warpgroups take int8 input, on compute capability 9.0");
+  if (!stream.device().warpgroups || args.input_type != DataType::kS8) {
+    throw Error(
+        "products of warpgroups take int8 input, on compute capability 9.0 by code for 90a");
   }
   if (tile == TileSize::kWarpgroup64) {
     launch_tile<Tile<64, 1, 4>>(args, live_rows, stream);

@@ -5,8 +5,6 @@
 
 namespace pyqrt::cuda {
 
-inline constexpr int kWarpgroupCapability = 90;
-
 // As launch_linear, for int8 input; tile: one of the kWarpgroup. Throws Error where the device
 // cannot.
 void launch_linear_warpgroup(const LinearArgs& args, const int32_t* live_rows, Stream& stream,
