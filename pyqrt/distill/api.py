@@ -23,19 +23,18 @@ from pyqrt.distill.student import shallow_student, student_from, tied
 from pyqrt.distill.training import check_lessons, teach
 from pyqrt.errors import ModelError
 from pyqrt.grids import Scales
+from pyqrt.nn import Encoder
 from pyqrt.progress import Progress, progress_bars
 from pyqrt.quantize.api import (
     CALIBRATION_EXAMPLES,
     HELDOUT_EXAMPLES,
+    calibrate,
     lower_to_file,
 )
 from pyqrt.quantize.checkpoint import load_checkpoint
-from pyqrt.quantize.choose import choose_scales
 from pyqrt.quantize.gate import FloatRows, compare, float_outputs, integer_outputs
 from pyqrt.quantize.qat import QuantizedEncoder
 from pyqrt.quantize.recipe import read_recipe
-from pyqrt.quantize.statistics import channel_statistics
-from pyqrt.quantize.texts import pack
 from pyqrt.runtime.format import write
 from pyqrt.runtime.model import Model
 from pyqrt.train.device import training_device
@@ -211,9 +210,9 @@ class _Course:
             return self._teach(options, output, "float", progress)
 
     def teach_integers(self, output: Path, threads: int, progress: Progress) -> list[float]:
-        """Calibrates the student and trains the integers it becomes."""
-        model = QuantizedEncoder(self.student, self._calibrated(), threads=threads)
-        self.model = model
+        """Trains the integers that quantizing the student gives."""
+        model = QuantizedEncoder(*self._quantized(), threads=threads)
+        self.model, self.student = model, model.encoder
         options = self.training.options(self.training.integer_epochs, self.training.integer_learning_rate)
         losses = self._teach(options, output, "integer", progress)
         self.student, self.scales = model.trained()
@@ -221,8 +220,8 @@ class _Course:
 
     def write_integers(self, output: Path) -> dict[str, Any]:
         """Writes the model file; how near it is to the teacher."""
-        scales = self.scales or self._calibrated()
-        file = lower_to_file(self.student, scales, self.origin.tokenizer_json)
+        encoder, scales = (self.student, self.scales) if self.scales else self._quantized()
+        file = lower_to_file(encoder, scales, self.origin.tokenizer_json)
         integers = integer_outputs(Model(file), self.unseen.student)
         report = self._heldout(integers)
         write(output, file.program, file.tensors, file.task, file.tokenizer, self.provenance, report)
@@ -263,7 +262,8 @@ class _Course:
             module.cpu()
         return losses
 
-    def _calibrated(self) -> Scales:
+    def _quantized(self) -> tuple[Encoder, Scales]:
+        """The student as `pyqrt quantize` rounds it, and its scales."""
         seen = self.lessons.student[:CALIBRATION_EXAMPLES]
-        statistics = channel_statistics(self.student, pack(seen))
-        return choose_scales(self.student, statistics, lambda: pack(seen), read_recipe("default"))
+        rounded, scales, _ = calibrate(self.student, seen, read_recipe("default"))
+        return rounded, scales
