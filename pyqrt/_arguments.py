@@ -19,6 +19,7 @@ Array: TypeAlias = Any
 MAX_S8 = 127  # the most negative values of a type are never used
 MAX_S16 = 32767
 MAX_S32 = 2**31 - 1
+MAX_LENGTH = 65536  # of a row, and tokens of a sequence
 
 POOL_KINDS = ["mean", "first", "last", "max", "token"]
 
@@ -238,7 +239,7 @@ def attention_blocks(
         raise ModelError("block needs a block_bias, which may be 0")
     biases = vector("block_bias", bias, np.int32, heads)
     check_range("block_bias", biases, 1 - 2**28, 2**28 - 1)
-    return integer("block", block, 1, 65536), integer("block_beyond", beyond, 0, 65536), biases
+    return integer("block", block, 1, MAX_LENGTH), integer("block_beyond", beyond, 0, MAX_LENGTH), biases
 
 
 def layernorm_affine(

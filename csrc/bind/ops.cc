@@ -1,5 +1,5 @@
 // pyqrt._ops: single kernels over DLPack. Arrays are read and written where they lie; outputs are
-// the caller's. pyqrt/ops.py checks shapes and ranges and allocates; nothing here does.
+// the caller's. pyqrt/ops/ checks shapes and ranges and allocates; nothing here does.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>

@@ -13,7 +13,8 @@ import torch
 from gpu.targets import TARGETS, Target
 from ops.harness import difference
 from ops.test_linear import EPILOGUES, make_case, seeded
-from pyqrt import ModelError, gpu_ops, ops
+from pyqrt import ModelError, ops
+from pyqrt.ops import gpu as gpu_ops
 
 
 @pytest.fixture(params=[TARGETS[0], TARGETS[-1]], ids=["emulated", "GPU"])

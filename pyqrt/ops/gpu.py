@@ -17,6 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyqrt._arguments import (
+    MAX_LENGTH,
+    MAX_S8,
+    MAX_S16,
+    MAX_S32,
     POOL_KINDS,
     attention_blocks,
     check_budget,
@@ -37,9 +41,6 @@ from pyqrt.errors import ModelError
 from pyqrt.weight_layout import BLOCK, round_up
 
 Tensor: TypeAlias = Any
-
-_S8, _S16, _S32 = 127, 32767, 2**31 - 1
-_LONGEST = 65536
 
 
 def on_gpu(array: object) -> bool:
@@ -72,10 +73,10 @@ def linear(
     torch = sys.modules["torch"]
     _matrix("input", input, input, torch.int8, torch.int16)
     wide = input.dtype == torch.int16
-    _within("input", input, _S16 if wide else _S8)
+    _within("input", input, MAX_S16 if wide else MAX_S8)
     m, k = input.shape
-    integer("number of columns of input", k, 1, _LONGEST)
-    n = integer("out_features", out_features, 1, _S32)
+    integer("number of columns of input", k, 1, MAX_LENGTH)
+    n = integer("out_features", out_features, 1, MAX_S32)
     epilogues = {
         "requantize_s8": torch.int8,
         "requantize_s16": torch.int16,
@@ -91,25 +92,25 @@ def linear(
         raise ModelError(
             f"weight has {weight.numel()} entries; pack_weight of [{n}, {k}] has {entries}, contiguous"
         )
-    _within("weight", weight, _S8)
+    _within("weight", weight, MAX_S8)
     padded = round_up(n, BLOCK)
-    biases = per_channel("bias", _host(bias), np.int32, n, padded, 0, -_S32, _S32)
-    factors = per_channel("multiplier", _host(multiplier), np.int32, n, padded, 2**30, 2**30, _S32)
+    biases = per_channel("bias", _host(bias), np.int32, n, padded, 0, -MAX_S32, MAX_S32)
+    factors = per_channel("multiplier", _host(multiplier), np.int32, n, padded, 2**30, 2**30, MAX_S32)
     shifts = per_channel("shift", _host(shift), np.int32, n, padded, 33, 26, 62)
     pre_shift = integer("pre_shift", pre_shift, 0, 16 if wide else 0)
-    product = ((_S16 * _S8 * k) >> pre_shift) + 1 if wide else _S8 * _S8 * k
+    product = ((MAX_S16 * MAX_S8 * k) >> pre_shift) + 1 if wide else MAX_S8 * MAX_S8 * k
     check_budget("the accumulator of channel", np.abs(biases.astype(np.int64)) + product, shifts)
     gelu = None
     if epilogue == "gelu_s8":
         if gelu_multiplier is None:
             raise ModelError("gelu_multiplier is missing; epilogue gelu_s8 needs it")
         wider = round_up(n, 2 * BLOCK)
-        gelu = per_channel("gelu_multiplier", _host(gelu_multiplier), np.int16, n, wider, 0, 0, _S16)
+        gelu = per_channel("gelu_multiplier", _host(gelu_multiplier), np.int16, n, wider, 0, 0, MAX_S16)
     if epilogue == "residual_s16":
         if residual is None:
             raise ModelError("residual is missing; epilogue residual_s16 needs it")
         _matrix("residual", residual, input, torch.int16, rows=m, width=n)
-        _within("residual", residual, _S16)
+        _within("residual", residual, MAX_S16)
     output = input.new_empty((m, n), dtype=dtype)
     kernels.linear(
         input,
@@ -117,11 +118,11 @@ def linear(
         *(_device(array, input) for array in (biases, factors, shifts)),
         pre_shift,
         kernels.LinearEpilogue[epilogue],
-        integer("zero_point", zero_point, -_S8, _S8),
+        integer("zero_point", zero_point, -MAX_S8, MAX_S8),
         None if gelu is None else _device(gelu, input),
         integer("gelu_shift", gelu_shift, 1, 30),
         residual if epilogue == "residual_s16" else None,
-        integer("residual_multiplier", residual_multiplier, 0, _S16),
+        integer("residual_multiplier", residual_multiplier, 0, MAX_S16),
         integer("residual_shift", residual_shift, 1, 30),
         output,
         kernels.TileSize.any,
@@ -165,11 +166,11 @@ def attention(
     tokens, width = _matrix(name, rows, query, torch.int8).shape
     _matrix("key", key, query, torch.int8, rows=tokens, width=width)
     _matrix("value", value, query, torch.int8, rows=tokens, width=width)
-    ends = sequence_offsets(_host(offsets), tokens, _LONGEST)
+    ends = sequence_offsets(_host(offsets), tokens, MAX_LENGTH)
     if one_query:
         _matrix("query", query, query, torch.int8, rows=len(ends) - 1, width=width)
     for name, tensor in (("query", query), ("key", key), ("value", value)):
-        _within(name, tensor, _S8)
+        _within(name, tensor, MAX_S8)
     scores = _host(score_multiplier)
     scores = check_range("score_multiplier", vector("score_multiplier", scores, scores.dtype), 1, 2**32 - 1)
     heads = len(scores)
@@ -203,11 +204,11 @@ def attention(
         _device(scores.astype(np.uint32), query),
         _device(factors, query),
         _device(exponents, query),
-        integer("zero_point", zero_point, -_S8, _S8),
+        integer("zero_point", zero_point, -MAX_S8, MAX_S8),
         output,
         _stream(query),
         choice("polynomial", polynomial, POLYNOMIALS),
-        -1 if window is None else integer("window", window, 0, _LONGEST),
+        -1 if window is None else integer("window", window, 0, MAX_LENGTH),
         *(None if table is None else _device(table, query) for table in (index, *tables)),
         global_key,
         global_query,
@@ -241,7 +242,7 @@ def layernorm(
     """As `pyqrt.ops.layernorm`."""
     kernels = _kernels(variant)
     torch = sys.modules["torch"]
-    rows = _within("input", _matrix("input", input, input, torch.int16), _S16)
+    rows = _within("input", _matrix("input", input, input, torch.int16), MAX_S16)
     n = integer("number of columns of input", rows.shape[1], 1, 16384)
     if gain8 is None and gain16 is None:
         raise ModelError("gain8 and gain16 are both missing; give one of them, or both")
@@ -281,10 +282,10 @@ def embedding(
     rows = None
     for t, (data, multiplier, index) in enumerate(tables):
         _within(
-            f"data of table {t}", _matrix(f"data of table {t}", data, first, torch.int8, width=width), _S8
+            f"data of table {t}", _matrix(f"data of table {t}", data, first, torch.int8, width=width), MAX_S8
         )
         _vector(f"multiplier of table {t}", multiplier, first, torch.int16, data.shape[0])
-        _within(f"multiplier of table {t}", multiplier, _S16, low=0)
+        _within(f"multiplier of table {t}", multiplier, MAX_S16, low=0)
         _vector(f"index of table {t}", index, first, torch.int32, rows)
         _within(f"index of table {t}", index, data.shape[0] - 1, low=0)
         rows = index.shape[0]
@@ -312,12 +313,12 @@ def pool(
     """As `pyqrt.ops.pool`."""
     kernels = _kernels(variant)
     torch = sys.modules["torch"]
-    rows = _within("input", _matrix("input", input, input, torch.int16), _S16)
-    ends = sequence_offsets(_host(offsets), rows.shape[0], _LONGEST)
+    rows = _within("input", _matrix("input", input, input, torch.int16), MAX_S16)
+    ends = sequence_offsets(_host(offsets), rows.shape[0], MAX_LENGTH)
     output = input.new_empty((len(ends) - 1, rows.shape[1]))
     chosen = kernels.PoolKind[choice("kind", kind, POOL_KINDS)]
     there = _ids(ids, input, rows.shape[0], "kind 'token'") if kind == "token" else None
-    integer("token", token, 0, _S32)
+    integer("token", token, 0, MAX_S32)
     kernels.pool(chosen, rows, _device(ends, input), there, token, output, _stream(input))
     return output
 
@@ -326,8 +327,8 @@ def normalize(input: Tensor, *, variant: str | None = None) -> Tensor:
     """As `pyqrt.ops.normalize`."""
     kernels = _kernels(variant)
     torch = sys.modules["torch"]
-    rows = _within("input", _matrix("input", input, input, torch.int16), _S16)
-    integer("number of columns of input", rows.shape[1], 1, _LONGEST)
+    rows = _within("input", _matrix("input", input, input, torch.int16), MAX_S16)
+    integer("number of columns of input", rows.shape[1], 1, MAX_LENGTH)
     output = input.new_empty(rows.shape, dtype=torch.int32)
     kernels.normalize(rows, output, _stream(input))
     return output
@@ -337,8 +338,8 @@ def lookup(input: Tensor, table: Tensor, *, variant: str | None = None) -> Tenso
     """As `pyqrt.ops.lookup`."""
     kernels = _kernels(variant)
     torch = sys.modules["torch"]
-    rows = _within("input", _matrix("input", input, input, torch.int16), _S16)
-    _within("table", _vector("table", table, input, torch.int16, 513), _S16)
+    rows = _within("input", _matrix("input", input, input, torch.int16), MAX_S16)
+    _within("table", _vector("table", table, input, torch.int16, 513), MAX_S16)
     output = input.new_empty(rows.shape)
     kernels.lookup(rows, table, output, _stream(input))
     return output
