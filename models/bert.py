@@ -27,6 +27,7 @@ MODEL_TYPE = "bert"
 PREFIX = "bert."
 UNUSED = (*POSITIONS, "pooler.", "cls.", "classifier.", "qa_outputs.")
 TOKENIZER_CLASSES = ("BertTokenizer", "BertTokenizerFast")
+MAY_BE_RELATIVE = "bert roberta xlm-roberta camembert data2vec-text electra megatron-bert dpr".split()
 
 # What an option means that config.json leaves out: transformers' BertConfig.
 _DEFAULTS: dict[str, Any] = {
@@ -56,7 +57,7 @@ def configure(hf: Mapping[str, Any], task: str | None, class_prefix: str = "Bert
     if option["type_vocab_size"] == 0:
         raise ModelError("type_vocab_size is 0: BERT adds a token type row to every token")
     positions = option.pop("max_position_embeddings")
-    relative = relative_positions(hf, positions)
+    relative = relative_positions(hf, positions, known=hf.get("model_type") in MAY_BE_RELATIVE)
     also: dict[str, Task] = {"ForNextSentencePrediction": "sequence_classification"}
     head = head_of(
         hf,

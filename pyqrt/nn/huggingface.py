@@ -52,10 +52,6 @@ _PROBLEMS: dict[str, Problem] = {
 POSITIONS = ("embeddings.position_ids", "embeddings.position_embeddings.")
 # Relative positions of transformers up to its version 4: are rows by distance added to queries too?
 _RELATIVE = {"relative_key": False, "relative_key_query": True}
-_MAY_BE_RELATIVE = (
-    *("bert", "roberta", "xlm-roberta", "camembert", "data2vec-text", "albert", "electra"),
-    *("megatron-bert", "dpr"),
-)
 
 # What each option must be, absent included: anything else gives other results than this encoder's.
 _ONLY: dict[str, tuple[Any, str]] = {
@@ -71,12 +67,15 @@ _ONLY: dict[str, tuple[Any, str]] = {
 }
 
 
-def relative_positions(hf: Mapping[str, Any], positions: int) -> RelativeKeys | None:
-    """What position_embedding_type means beside absolute positions, which are None; `positions` there are."""
+def relative_positions(hf: Mapping[str, Any], positions: int, *, known: bool = True) -> RelativeKeys | None:
+    """What position_embedding_type means beside absolute positions, which are None; `positions` there are.
+
+    known: whether the architecture has relative ones. Raises ModelError for what it does not have.
+    """
     kind = hf.get("position_embedding_type") or "absolute"
-    known = ["absolute", *(_RELATIVE if hf.get("model_type") in _MAY_BE_RELATIVE else ())]
-    if kind not in known:
-        raise ModelError(f"position_embedding_type is {kind!r}; known: {', '.join(known)}")
+    kinds = ["absolute", *(_RELATIVE if known else ())]
+    if kind not in kinds:
+        raise ModelError(f"position_embedding_type is {kind!r}; known: {', '.join(kinds)}")
     return None if kind == "absolute" else RelativeKeys(span=positions, queries=_RELATIVE[kind])
 
 
