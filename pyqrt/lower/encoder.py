@@ -7,6 +7,8 @@ from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
+from torch import nn
 
 from pyqrt.grids import MAX_S8, MAX_S16, Scales, Vector
 from pyqrt.lower.attention import lower_attention
@@ -14,7 +16,7 @@ from pyqrt.lower.builder import ProgramBuilder, Tapped, TappedTable, Tensor
 from pyqrt.lower.feed_forward import lower_feed_forward
 from pyqrt.lower.fixed_point import rows_in_s8, small_multipliers
 from pyqrt.lower.head import lower_head
-from pyqrt.lower.parts import Parts, Stream, to_numpy
+from pyqrt.lower.parts import Parts, Stream
 from pyqrt.nn import Encoder
 from pyqrt.nn.config import EncoderConfig
 from pyqrt.nn.layers import Convolution, Embeddings, Layer
@@ -72,12 +74,12 @@ def lower_with_taps(encoder: Encoder, scales: Scales) -> Lowered:
 
 def _embeddings(parts: Parts, config: EncoderConfig, embeddings: Embeddings) -> Stream:
     """Tables and their sum; as configured its norm, the projections."""
-    tables = {"word": to_numpy(embeddings.word.weight) * embeddings.word_scale}
-    others: dict[str, Vector] = {}
+    tables = {"word": _Table(embeddings.word, embeddings.word_scale)}
+    others: dict[str, _Table] = {}
     if embeddings.position is not None:
-        others["position"] = to_numpy(embeddings.position.weight)
+        others["position"] = _Table(embeddings.position)
     if embeddings.token_type is not None:
-        others["type"] = to_numpy(embeddings.token_type.weight)
+        others["type"] = _Table(embeddings.token_type)
     name = "embeddings.sum"
     if embeddings.word_projection is None:
         stream = _rows(parts, name, {**tables, **others}, config.position_offset)
@@ -100,9 +102,24 @@ def _embeddings(parts: Parts, config: EncoderConfig, embeddings: Embeddings) -> 
     return stream
 
 
-def _rows(parts: Parts, name: str, tables: dict[str, Vector], position_offset: int) -> Stream:
+class _Table:
+    """Rows [n, width] that stand for `factor` times themselves."""
+
+    def __init__(self, embedding: nn.Embedding, factor: float = 1.0) -> None:
+        self.factor = factor
+        # the parameter's own memory: a word table in double precision would leave the caches many times
+        self.rows: NDArray[np.float32] = embedding.weight.detach().numpy()
+
+    def limits(self) -> Vector:
+        """Largest magnitude that each row stands for, [n]."""
+        largest = np.maximum(self.rows.max(axis=1), -self.rows.min(axis=1))
+        limits: Vector = largest.astype(np.float64) * self.factor
+        return limits
+
+
+def _rows(parts: Parts, name: str, tables: dict[str, _Table], position_offset: int) -> Stream:
     """The sum of a row of each table."""
-    row_limits = {role: np.maximum(t.max(axis=1), -t.min(axis=1)) for role, t in tables.items()}
+    row_limits = {role: table.limits() for role, table in tables.items()}
     # No sum of rows can exceed the sum of the tables' largest entries: nothing saturates.
     sum_scale = max(sum(float(limits.max()) for limits in row_limits.values()), 1e-9) / MAX_S16
     ratios = np.concatenate(list(row_limits.values())) / MAX_S8 / sum_scale
@@ -110,12 +127,12 @@ def _rows(parts: Parts, name: str, tables: dict[str, Vector], position_offset: i
     tensors: dict[str, Tensor] = {}
     start = 0
     for role, table in tables.items():
-        multiplier = multipliers[start : start + len(table)]
-        start += len(table)
+        multiplier = multipliers[start : start + len(table.rows)]
+        start += len(table.rows)
         row_scale = np.maximum(multiplier, 1) * 2.0**-shift * sum_scale
-        tensors[role] = rows_in_s8(table, row_scale)
+        tensors[role] = rows_in_s8(table.rows, row_scale / table.factor)
         tensors[f"{role}_multiplier"] = multiplier
-    total = parts.builder.buffer("s16", "tokens", next(iter(tables.values())).shape[1])
+    total = parts.builder.buffer("s16", "tokens", next(iter(tables.values())).rows.shape[1])
     parts.builder.node(
         "embedding", name, (), (total,), {"shift": shift, "position_offset": position_offset}, tensors
     )

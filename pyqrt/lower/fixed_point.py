@@ -22,7 +22,7 @@ def round_half_up(values: NDArray[np.floating] | float) -> NDArray[np.int64]:
     return np.floor(np.asarray(values, dtype=np.float64) + 0.5).astype(np.int64)
 
 
-def rows_in_s8(values: Vector, scale: Vector) -> NDArray[np.int8]:
+def rows_in_s8(values: NDArray[np.floating], scale: Vector) -> NDArray[np.int8]:
     """`values` [n, k] over the scale [n] of their row, rounded half up and saturated at +-127."""
     integers = np.empty(values.shape, np.int8)
     for begin in range(0, len(values), _BLOCK_ROWS):

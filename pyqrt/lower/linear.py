@@ -131,7 +131,8 @@ def _check_accumulator(name: str, linear: IntegerLinear, shift: NDArray[np.int32
     if ((linear.worst_sum + np.abs(linear.bias)) << left >= 2**31).any():
         raise LoweringError(
             f"{name}: the accumulator of {linear.weight.shape[1]} products does not fit "
-            "32 bits at the output's scale; the output's calibrated range is too small for its input's"
+            "32 bits at the output's scale: on the calibration texts the output's range is too small for its "
+            "input's; calibrate on more texts, like those the model is used on"
         )
 
 
