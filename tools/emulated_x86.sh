@@ -1,0 +1,71 @@
+#!/usr/bin/env bash
+# pyqrt's AVX-512 kernels on an x86-64 Debian whose CPU may lack them: the C++ tests of every variant,
+# in an emulator of a whole machine (Bochs, as an Ice Lake).
+#
+#   tools/emulated_x86.sh [BUILD]      builds in the folder BUILD, by default build/x86-tests
+#
+# The machine starts no operating system: emulated_x86/kernel.c answers the few system calls of a static
+# program. Needs bochs, isolinux, syslinux-common, genisoimage, CMake, Ninja and a C++ compiler.
+# Exit status: 0 when all variants up to avx512vnni ran and gave equal bytes; 2 when the emulator did
+# not get so far as to start the tests; 1 otherwise.
+set -euo pipefail
+here=$(cd "$(dirname "$0")/.." && pwd)
+build=$(realpath -m "${1:-$here/build/x86-tests}")
+level=avx512vnni model=corei7_icelake_u
+minutes=${PYQRT_EMULATOR_MINUTES:-20}
+
+die() { printf 'FAILED: %s\n' "$2" >&2; exit "$1"; }
+need() { [ -e "$1" ] || command -v "$1" >/dev/null || die 2 "$1 not found; install $2"; }
+
+[ "$(uname -m)" = x86_64 ] || die 2 "this builds for x86-64 with the compiler of such a machine"
+need bochs bochs
+need genisoimage genisoimage
+loader=/usr/lib/ISOLINUX/isolinux.bin modules=/usr/lib/syslinux/modules/bios
+need $loader isolinux
+need $modules/mboot.c32 syslinux-common
+
+cmake -S "$here" -B "$build" -G Ninja -DPYQRT_TESTS=ON -DPYQRT_WERROR=ON -DPYQRT_CUDA=OFF \
+  -DCMAKE_EXE_LINKER_FLAGS=-static
+cmake --build "$build"
+
+machine=$build/machine
+rm -rf "$machine"
+mkdir -p "$machine/disc/isolinux"
+cd "$machine"
+cc -m64 -std=gnu11 -O2 -Wall -Wextra -Werror -ffreestanding -fno-pic -no-pie -mno-red-zone -mgeneral-regs-only \
+  -fno-stack-protector -fcf-protection=none -nostdlib -static -Wl,-T,"$here/tools/emulated_x86/link.ld" \
+  -Wl,--build-id=none,--no-warn-rwx-segments "$here"/tools/emulated_x86/{start.S,kernel.c} -o kernel
+objcopy -O elf32-i386 kernel disc/kernel # the loader takes 32-bit programs alone
+strip -o disc/tests "$build/pyqrt_tests"
+cp $loader $modules/{ldlinux,mboot,libcom32}.c32 disc/isolinux
+cat >disc/isolinux/isolinux.cfg <<END
+default tests
+label tests
+  kernel mboot.c32
+  append /kernel --- /tests $level
+END
+genisoimage -quiet -o disc.iso -b isolinux/isolinux.bin -c isolinux/boot.cat -no-emul-boot \
+  -boot-load-size 4 -boot-info-table disc
+cat >bochsrc <<END
+cpu: model=$model, reset_on_triple_fault=0
+memory: guest=512, host=512
+ata0-master: type=cdrom, path=disc.iso, status=inserted
+boot: cdrom
+com1: enabled=1, mode=file, dev=serial.txt
+display_library: rfb, options="timeout=0"
+sound: driver=dummy
+log: bochs.log
+panic: action=fatal
+error: action=report
+info: action=ignore
+END
+echo continue >commands # of the debugger that Debian's bochs starts in
+touch serial.txt
+usage=$(bochs --help 2>&1 || true)
+debugger=()
+case $usage in *" -rc "*) debugger=(-rc commands) ;; esac
+timeout "${minutes}m" bochs -q -f bochsrc "${debugger[@]}" </dev/null >emulator.txt 2>&1 || true
+cat serial.txt
+grep -q '^best instruction set' serial.txt || die 2 "the emulator did not start the tests; see $machine/emulator.txt"
+grep -q '^EXIT 0\{16\}$' serial.txt || die 1 "the C++ tests on $model; see $machine"
+printf 'x86-64: tested up to %s\n' "$level"
