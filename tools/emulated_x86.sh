@@ -12,7 +12,6 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
 build=$(realpath -m "${1:-$here/build/x86-tests}")
 level=avx512vnni model=corei7_icelake_u
-minutes=${PYQRT_EMULATOR_MINUTES:-20}
 
 die() { printf 'FAILED: %s\n' "$2" >&2; exit "$1"; }
 need() { [ -e "$1" ] || command -v "$1" >/dev/null || die 2 "$1 not found; install $2"; }
@@ -64,8 +63,8 @@ touch serial.txt
 usage=$(bochs --help 2>&1 || true)
 debugger=()
 case $usage in *" -rc "*) debugger=(-rc commands) ;; esac
-timeout "${minutes}m" bochs -q -f bochsrc "${debugger[@]}" </dev/null >emulator.txt 2>&1 || true
+timeout 20m bochs -q -f bochsrc "${debugger[@]}" </dev/null >emulator.txt 2>&1 || true
 cat serial.txt
-grep -q '^best instruction set' serial.txt || die 2 "the emulator did not start the tests; see $machine/emulator.txt"
+[ -s serial.txt ] || die 2 "the emulator did not start the tests; see $machine/emulator.txt"
 grep -q '^EXIT 0\{16\}$' serial.txt || die 1 "the C++ tests on $model; see $machine"
 printf 'x86-64: tested up to %s\n' "$level"

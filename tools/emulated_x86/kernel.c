@@ -12,13 +12,19 @@
 
 typedef uint64_t u64;
 
-// Where things lie; this code and its program are below, what the boot loader brought too.
-#define MIB(number) ((u64)(number) << 20)
-enum { kPage = 4096, kMaxWords = 16 };
-static const u64 kHeap = MIB(64), kHeapEnd = MIB(128);
-static const u64 kMaps = MIB(128),
-                 kMapsEnd = MIB(256);  // in small pages, each of which may be hidden
-static const u64 kStackEnd = MIB(272);
+// Where things lie; this code and its program are below, what the boot loader brought too. What is
+// mapped has small pages, each of which may be hidden.
+#define MIB(number) ((number) << 20)
+enum {
+  kPage = 4096,
+  kHugePage = MIB(2),
+  kHeap = MIB(64),
+  kHeapEnd = MIB(128),
+  kMaps = MIB(128),
+  kMapsEnd = MIB(256),
+  kStackEnd = MIB(272),
+  kMaxWords = 16,
+};
 
 static const uint16_t kSerial = 0x3f8, kBochsShutdown = 0x8900;
 
@@ -34,8 +40,8 @@ void system_call_entry(void);
 void exception_entry(void);
 _Noreturn void run_program(u64 entry, u64 stack);
 
-static u64 heap_top = MIB(64), maps_top = MIB(128);
-static u64 small_pages[MIB(128) / kPage] __attribute__((aligned(kPage)));
+static u64 heap_top = kHeap, maps_top = kMaps;
+static u64 small_pages[(kMapsEnd - kMaps) / kPage] __attribute__((aligned(kPage)));
 
 // The compiler may call these two.
 void* memset(void* to, int value, size_t bytes) {
@@ -231,12 +237,12 @@ static void take_system_calls(void) {
 }
 
 static void make_small_pages(void) {
-  const u64 kPresent = 7, entries = MIB(2) / kPage;
-  for (u64 i = 0; i < sizeof small_pages / sizeof *small_pages; ++i) {
-    small_pages[i] = (kMaps + i * kPage) | kPresent;
+  const u64 kPresent = 7;
+  for (u64 at = kMaps; at < kMapsEnd; at += kPage) {
+    small_pages[(at - kMaps) / kPage] = at | kPresent;
   }
-  for (u64 i = 0; i < (kMapsEnd - kMaps) / MIB(2); ++i) {
-    page_directories[kMaps / MIB(2) + i] = (u64)(small_pages + i * entries) | kPresent;
+  for (u64 at = kMaps; at < kMapsEnd; at += kHugePage) {
+    page_directories[at / kHugePage] = (u64)&small_pages[(at - kMaps) / kPage] | kPresent;
   }
   __asm__ volatile("mov %%cr3, %%rax; mov %%rax, %%cr3" : : : "rax", "memory");
 }
@@ -280,7 +286,7 @@ _Noreturn void kernel_main(const struct Multiboot* boot) {
   const Elf64_Ehdr* file = (const Elf64_Ehdr*)(u64)module->begin;
   u64 words[kMaxWords];
   const u64 count = split((char*)(u64)module->command_line, words);
-  u64* const stack = (u64*)(kStackEnd - kPage);
+  u64* const stack = (u64*)(u64)(kStackEnd - kPage);
   u64* top = stack;
   *top++ = count;
   for (u64 i = 0; i < count; ++i) *top++ = words[i];
