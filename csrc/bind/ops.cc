@@ -17,6 +17,7 @@
 #include "ops/gelu/gelu.h"
 #include "ops/layernorm/layernorm.h"
 #include "ops/linear/linear.h"
+#include "ops/linear/linear_paired.h"
 #include "ops/lookup/lookup.h"
 #include "ops/match/match.h"
 #include "ops/multiply/multiply.h"
@@ -48,17 +49,23 @@ int64_t extent(const Array& array, std::size_t axis) {
 
 // The variant asked for by name, or without a name the one a plan would take.
 template <class Function, std::size_t kCount>
-Function* choose(const char* op, const std::array<Kernel<Function>, kCount>& list,
-                 const Variant& variant) {
-  if (!variant) return select_kernel(list, default_isa()).run;
+const Kernel<Function>& choose_kernel(const char* op,
+                                      const std::array<Kernel<Function>, kCount>& list,
+                                      const Variant& variant) {
+  if (!variant) return select_kernel(list, default_isa());
   std::string here;
   for (const auto& kernel : list) {
     if (!isa_supported(kernel.isa)) continue;
-    if (*variant == isa_name(kernel.isa)) return kernel.run;
+    if (*variant == isa_name(kernel.isa)) return kernel;
     here += (here.empty() ? "" : ", ") + std::string(isa_name(kernel.isa));
   }
   throw Error(std::string(op) + " has no variant '" + *variant +
               "' that this CPU runs; choose one of: " + here);
+}
+template <class Function, std::size_t kCount>
+Function* choose(const char* op, const std::array<Kernel<Function>, kCount>& list,
+                 const Variant& variant) {
+  return choose_kernel(op, list, variant).run;
 }
 
 class Scratch {
@@ -105,10 +112,12 @@ void linear(const ConstAnyMatrix& input, const nb::ndarray<const int8_t, nb::c_c
   args.residual_shift = residual_shift;
   args.output = output.data();
   args.output_stride = output.stride(0);
-  LinearKernel* kernel = choose("linear", kLinearKernels, variant);
+  const Kernel<LinearKernel>& kernel = choose_kernel("linear", kLinearKernels, variant);
   const nb::gil_scoped_release release;
+  const auto paired = pair_weight(kernel.isa, args);
+  args.paired = paired.get();
   const Scratch scratch(linear_scratch_bytes(args.k));
-  kernel(args, Range{0, args.m}, Range{0, ceil_div(args.n, kLinearBlock)}, scratch.get());
+  kernel.run(args, Range{0, args.m}, Range{0, ceil_div(args.n, kLinearBlock)}, scratch.get());
 }
 
 void attention(const Matrix<const int8_t>& query, const Matrix<const int8_t>& key,

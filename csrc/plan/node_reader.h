@@ -7,16 +7,18 @@
 #include <string_view>
 
 #include "base/cpu_features.h"
+#include "plan/paired_weights.h"
 #include "plan/program.h"
 
 namespace pyqrt {
 
 class NodeReader {
  public:
-  NodeReader(const Program& program, const NodeSpec& spec, Isa isa)
-      : program_(program), spec_(spec), isa_(isa) {}
+  NodeReader(const Program& program, const NodeSpec& spec, Isa isa, PairedWeights& paired_weights)
+      : program_(program), spec_(spec), isa_(isa), paired_weights_(paired_weights) {}
 
   Isa isa() const { return isa_; }
+  PairedWeights& paired_weights() const { return paired_weights_; }
   const Limits& limits() const { return program_.limits; }
 
   // Attributes. `otherwise` stands for one that is not there.
@@ -66,6 +68,7 @@ class NodeReader {
   const Program& program_;
   const NodeSpec& spec_;
   const Isa isa_;
+  PairedWeights& paired_weights_;
   mutable std::set<std::string> read_;  // attributes and roles that were asked for
 };
 

@@ -53,7 +53,7 @@ Plan::Plan(Program program, Isa isa) : program_(std::move(program)), isa_(isa) {
   check_buffers();
   nodes_.reserve(program_.nodes.size());
   for (const NodeSpec& spec : program_.nodes) {
-    const NodeReader reader(program_, spec, isa_);
+    const NodeReader reader(program_, spec, isa_, *paired_weights_);
     nodes_.push_back(find_factory(spec)(reader));
     reader.expect_all_read();
   }

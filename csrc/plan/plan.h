@@ -7,6 +7,7 @@
 
 #include "plan/arena.h"
 #include "plan/node.h"
+#include "plan/paired_weights.h"
 #include "plan/program.h"
 
 namespace pyqrt {
@@ -24,6 +25,9 @@ class Plan {
   Isa isa() const { return isa_; }
   std::size_t scratch_bytes(int64_t max_length) const;
 
+  // Makes what the nodes' kernels want of weights before the first run. See PairedWeights::make.
+  void prepare(ThreadPool& pool) const { paired_weights_->make(pool); }
+
   // Reads every weight and checks what the constructor took on trust. Throws Error.
   void verify() const;
 
@@ -34,6 +38,7 @@ class Plan {
   Program program_;
   Isa isa_;
   ArenaLayout arena_;
+  std::unique_ptr<PairedWeights> paired_weights_ = std::make_unique<PairedWeights>();
   std::vector<std::unique_ptr<Node>> nodes_;
 };
 

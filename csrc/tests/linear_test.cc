@@ -3,6 +3,7 @@
 
 #include "fixed/fixed.h"
 #include "ops/linear/linear.h"
+#include "ops/linear/linear_paired.h"
 #include "tests/harness.h"
 
 namespace pyqrt::test {
@@ -10,10 +11,18 @@ namespace {
 
 constexpr int64_t kGroupBytes = kLinearBlock * kLinearGroup;
 
+// Most of them small, as those of a trained channel are.
+int64_t bell_shaped(Random& random) {
+  int64_t sum = 0;
+  for (int i = 0; i < 4; ++i) sum += random.integer(-127, 127);
+  return sum / 4;
+}
+
 // Weights as the contract lays them out, zero where n or k is padded.
 std::vector<int8_t> weights(Random& random, int64_t n, int64_t k, std::vector<int32_t>& sums) {
   const int64_t groups = ceil_div(k, kLinearGroup);
   const Draw how = any_draw(random);
+  const bool is_bell_shaped = random.integer(0, 1) != 0;
   std::vector<int8_t> packed(
       static_cast<std::size_t>(ceil_div(n, kLinearBlock) * groups * kGroupBytes));
   sums.assign(static_cast<std::size_t>(round_up(n, kLinearBlock)), 0);
@@ -21,7 +30,7 @@ std::vector<int8_t> weights(Random& random, int64_t n, int64_t k, std::vector<in
     for (int64_t i = 0; i < k; ++i) {
       const int64_t at = (j / kLinearBlock * groups + i / kLinearGroup) * kGroupBytes +
                          j % kLinearBlock * kLinearGroup + i % kLinearGroup;
-      const int64_t w = draw(random, how, -127, 127);
+      const int64_t w = is_bell_shaped ? bell_shaped(random) : draw(random, how, -127, 127);
       packed[static_cast<std::size_t>(at)] = static_cast<int8_t>(w);
       sums[static_cast<std::size_t>(j)] += static_cast<int32_t>(w);
     }
@@ -42,7 +51,7 @@ void check(Random& random, LinearArgs args, const std::string& the_case) {
   const int64_t row_cut = random.integer(0, args.m);
   const int64_t block_cut = random.integer(0, blocks);
   const int64_t margin = random.integer(0, 9);
-  check_variants("linear", kLinearKernels, the_case, [&](LinearKernel& kernel) {
+  const auto run = [&](LinearKernel& kernel) {
     Matrix<Output> output(args.m, args.n, margin);
     const Scratch scratch(linear_scratch_bytes(args.k));
     args.output = output.data();
@@ -55,7 +64,14 @@ void check(Random& random, LinearArgs args, const std::string& the_case) {
     std::vector<uint8_t> bytes(1, scratch.overrun());
     append_bytes(bytes, output.memory());
     return bytes;
-  });
+  };
+  check_variants("linear", kLinearKernels, the_case, run);
+  if (!isa_supported(Isa::kAvx2)) return;
+  constexpr int64_t kAny = 1000000;  // however many pairs
+  const auto paired = pair_weight(Isa::kAvx2, args, kAny);
+  if (paired == nullptr) return;
+  args.paired = paired.get();
+  check_variants("linear", kLinearKernels, the_case + ", paired", run);
 }
 
 void one_case(Random& random, int number) {

@@ -31,8 +31,24 @@ def largest_sum(k: int, wide: bool, pre_shift: int) -> int:
     return ((32767 * 127 * k) >> pre_shift) + 1 if wide else 127 * 127 * k
 
 
+def trained_s8(rng: np.random.Generator, n: int, k: int) -> NDArray[np.int8]:
+    """Mostly small, so that variants rearrange them (linear_paired.h); one channel is the worst there is."""
+    weight = np.clip(np.rint(rng.normal(0, 28, (n, k))), -127, 127).astype(np.int8)
+    if n > 80:
+        weight[n // 2] = 127
+        weight[n // 2, k // 2 :] = -127
+    return weight
+
+
 def make_case(
-    rng: np.random.Generator, m: int, k: int, n: int, epilogue: str, wide: bool, extreme: bool = False
+    rng: np.random.Generator,
+    m: int,
+    k: int,
+    n: int,
+    epilogue: str,
+    wide: bool,
+    extreme: bool = False,
+    trained: bool = False,
 ) -> Case:
     """Random arguments whose outputs fill their type and saturate now and then."""
     limit = 32767 if wide else 127
@@ -43,7 +59,7 @@ def make_case(
         x[: m // 2] = limit
     else:
         x = random_s16(rng, m, k) if wide else random_s8(rng, m, k)
-        weight = random_s8(rng, n, k)
+        weight = trained_s8(rng, n, k) if trained else random_s8(rng, n, k)
     pre_shift = 0
     if wide:  # the least that leaves half the accumulator to the bias
         while largest_sum(k, wide, pre_shift) >= 1 << 29:
@@ -147,6 +163,32 @@ class TestSizes:
 
     def test_no_rows(self, epilogue: str, wide: bool) -> None:
         check_case(make_case(seeded(8), 0, 20, 20, epilogue, wide))
+
+
+@pytest.mark.parametrize("epilogue", EPILOGUES)
+class TestTrainedWeights:
+    """Sizes again, with weights that a variant may rearrange."""
+
+    def test_rows(self, epilogue: str) -> None:
+        for m in ROWS:
+            check_case(make_case(seeded(14, m), m, 200, 83, epilogue, False, trained=True))
+
+    def test_inputs(self, epilogue: str) -> None:
+        for k in (*INPUTS, 1027):
+            check_case(make_case(seeded(15, k), 9, k, 83, epilogue, False, trained=True))
+
+    def test_outputs(self, epilogue: str) -> None:
+        for n in WIDTHS:
+            check_case(make_case(seeded(16, n), 9, 133, n, epilogue, False, trained=True))
+
+    def test_largest_inputs(self, epilogue: str) -> None:
+        case = make_case(seeded(17), 9, 768, 128, epilogue, False, trained=True)
+        for value in (-127, 127):
+            case["input"][:] = value
+            check_case(case)
+
+    def test_most_inputs(self, epilogue: str) -> None:
+        check_case(make_case(seeded(18), 3, 65536, 18, epilogue, False, trained=True))
 
 
 @pytest.mark.parametrize("shift", range(26, 63))
@@ -254,10 +296,13 @@ def test_pack_weight(shape: tuple[int, int]) -> None:
     st.sampled_from(EPILOGUES),
     st.booleans(),
     st.booleans(),
+    st.booleans(),
     st.integers(0, 2**32 - 1),
 )
-def test_any_case(m: int, k: int, n: int, epilogue: str, wide: bool, extreme: bool, seed: int) -> None:
-    check_case(make_case(seeded(seed), m, k, n, epilogue, wide, extreme))
+def test_any_case(
+    m: int, k: int, n: int, epilogue: str, wide: bool, extreme: bool, trained: bool, seed: int
+) -> None:
+    check_case(make_case(seeded(seed), m, k, n, epilogue, wide, extreme, trained))
 
 
 def i32(value: int) -> NDArray[np.int32]:

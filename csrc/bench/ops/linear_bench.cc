@@ -1,9 +1,25 @@
 // The four matrix products of a transformer layer, each with the epilogue it has there.
+#include <cmath>
+
 #include "bench/ops/harness.h"
 #include "ops/linear/linear.h"
+#include "ops/linear/linear_paired.h"
 
 namespace pyqrt::bench {
 namespace {
+
+// As a trained matrix has them after quantization: bell-shaped, the largest of a channel's k at
+// 127.
+Array<int8_t> bell_shaped(int64_t count, int64_t k) {
+  const double deviation = 127 / std::sqrt(2 * std::log(static_cast<double>(k)));
+  std::minstd_rand random(1);
+  std::normal_distribution<double> draw(0, deviation);
+  Array<int8_t> values = filled<int8_t>(count, 0);
+  for (int8_t& value : values) {
+    value = static_cast<int8_t>(std::clamp(std::round(draw(random)), -127.0, 127.0));
+  }
+  return values;
+}
 
 struct Layer {
   const char* name;
@@ -21,7 +37,7 @@ void measure(benchmark::State& state, const Kernel<LinearKernel>& kernel, const 
   args.epilogue = layer.epilogue;
   const int64_t padded = round_up(args.n, 2 * kLinearBlock);
   const auto input = random_values<int8_t>(args.m * args.k, -127, 127);
-  const auto weight = random_values<int8_t>(padded * round_up(args.k, kLinearGroup), -127, 127);
+  const auto weight = bell_shaped(padded * round_up(args.k, kLinearGroup), args.k);
   auto weight_sum = filled<int32_t>(padded, 0);
   const int64_t block_bytes = kLinearBlock * round_up(args.k, kLinearGroup);
   for (std::size_t i = 0; i < weight.size(); ++i) {
@@ -48,6 +64,8 @@ void measure(benchmark::State& state, const Kernel<LinearKernel>& kernel, const 
   args.residual_multiplier = 16384;
   args.residual_shift = 14;
   args.output = output.data();
+  const auto paired = pair_weight(kernel.isa, args);
+  args.paired = paired.get();
   time_rows(state, args.m, [&] {
     kernel.run(args, Range{0, args.m}, Range{0, ceil_div(args.n, kLinearBlock)}, scratch.data());
   });

@@ -52,6 +52,8 @@ enum class LinearEpilogue : uint8_t {
   kResidualS16,
 };
 
+struct PairedWeight;
+
 inline constexpr int kLinearBlock = 16;  // output channels of one weight block
 inline constexpr int kLinearGroup = 4;   // inputs of one dot-product group
 
@@ -64,7 +66,9 @@ struct LinearArgs {
   DataType input_type = DataType::kS8;
   int64_t input_stride = 0;
 
-  const int8_t* weight = nullptr;       // [ceil(n/16)][ceil(k/4)][16][4]
+  const int8_t* weight = nullptr;  // [ceil(n/16)][ceil(k/4)][16][4]
+  // The same weight rearranged (linear_paired.h), or null.
+  const PairedWeight* paired = nullptr;
   const int32_t* weight_sum = nullptr;  // [round_up(n, 16)], as all per-channel arrays
   const int32_t* bias = nullptr;
   const int32_t* multiplier = nullptr;

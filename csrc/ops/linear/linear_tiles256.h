@@ -1,15 +1,21 @@
 // What the 256-bit variants of linear share: everything but the product. A product is
 //   struct Product {
+//     static constexpr int kRowTile;          the most rows of a tile, a divisor of kLinearRowChunk
+//     static constexpr bool kTakesS16;        as input; all take s8
 //     using Element;                          of packed rows
+//     using Block = FileBlock;                the weights of a block, or what derives from it
+//     static Block block(args, int64_t index);
 //     static int64_t row_stride(int64_t k);   of packed rows, in elements
-//     static void pack_row(row, k, high, low) s8: one plane, `high`; s16: both
+//     static void pack_rows(row, input_stride, rows, k, high, low)
+//                                             of a tile; s8: one plane, `high`; s16: both
 //     static __m256i correction(weight_sum)   what to add for the offset of packed rows
-//     template <int kRows> static void multiply(const Operands<Element>&, int32_t (*sums)[16]);
+//     template <int kRows> static void multiply(const Operands<Product>&, int32_t (*sums)[16]);
 //   };
 // In an anonymous namespace, because it is compiled once per instruction set.
 #pragma once
 
 #include <cstring>
+#include <utility>
 
 #include "fixed/fixed_avx2.h"
 #include "ops/linear/linear.h"
@@ -17,7 +23,6 @@
 namespace pyqrt {
 namespace {
 
-constexpr int kRowTile = 6;
 constexpr int kHalves = 2;  // vectors of 8 int32 per block
 constexpr int kLanes = 8;
 
@@ -39,23 +44,42 @@ struct alignas(32) Sums {
   int32_t value[kLinearRowChunk][kLinearBlock];
 };
 
-template <class Element>
-struct Operands {
-  const Element* rows;
-  int64_t row_stride;
-  const int8_t* weight;  // the block
+constexpr int64_t kGroupBytes = kLinearBlock * kLinearGroup;
+
+// The weights of a block as they lie in a file.
+struct FileBlock {
+  const int8_t* weight;  // [groups][kGroupBytes]
   int64_t groups;
+};
+
+FileBlock file_block(const LinearArgs& args, int64_t index) {
+  const int64_t groups = ceil_div(args.k, kLinearGroup);
+  return {args.weight + index * groups * kGroupBytes, groups};
+}
+
+template <class Product>
+struct Operands {
+  const typename Product::Element* rows;
+  int64_t row_stride;
+  typename Product::Block block;
   const int8_t* next_weight;  // what this tile prefetches, and how far it moves on per group
   int64_t next_step;
 };
 
-template <class Element>
-using Multiply = void(const Operands<Element>& operands, int32_t (*sums)[kLinearBlock]);
-
 template <class Product>
-constexpr Multiply<typename Product::Element>* kMultiply[kRowTile] = {
-    Product::template multiply<1>, Product::template multiply<2>, Product::template multiply<3>,
-    Product::template multiply<4>, Product::template multiply<5>, Product::template multiply<6>};
+using Multiply = void(const Operands<Product>& operands, int32_t (*sums)[kLinearBlock]);
+
+template <class Product, int... kRowsLess1>
+Multiply<Product>* multiply_rows(int64_t rows, std::integer_sequence<int, kRowsLess1...>) {
+  static constexpr Multiply<Product>* kByRows[] = {Product::template multiply<kRowsLess1 + 1>...};
+  return kByRows[rows - 1];
+}
+
+// The product of a tile of up to Product::kRowTile rows.
+template <class Product>
+Multiply<Product>* multiply_rows(int64_t rows) {
+  return multiply_rows<Product>(rows, std::make_integer_sequence<int, Product::kRowTile>{});
+}
 
 // ---- Epilogue ---------------------------------------------------------------------------------
 
@@ -241,21 +265,30 @@ struct PackedRows {
   int64_t stride;
 };
 
+// Tiles of nearly equal height: low ones spend their time on reading the weights.
+Range tile_rows(int64_t rows, int64_t tiles, int64_t tile) {
+  return {rows * tile / tiles, rows * (tile + 1) / tiles};
+}
+
+// Tile t is packed at row t * Product::kRowTile.
 template <class Product>
-PackedRows<Product> pack_rows(const LinearArgs& args, Range rows, void* scratch) {
+PackedRows<Product> pack_chunk(const LinearArgs& args, Range chunk, int64_t tiles, void* scratch) {
   using Element = typename Product::Element;
   PackedRows<Product> packed;
   packed.stride = Product::row_stride(args.k);
   packed.plane[0] = static_cast<Element*>(scratch);
   packed.plane[1] = packed.plane[0] + kLinearRowChunk * packed.stride;
-  for (int64_t i = rows.begin; i < rows.end; ++i) {
-    const int64_t from = i * args.input_stride;
-    Element* const high = packed.plane[0] + (i - rows.begin) * packed.stride;
-    Element* const low = packed.plane[1] + (i - rows.begin) * packed.stride;
+  for (int64_t t = 0; t < tiles; ++t) {
+    const Range part = tile_rows(chunk.size(), tiles, t);
+    const int64_t from = (chunk.begin + part.begin) * args.input_stride;
+    Element* const high = packed.plane[0] + t * Product::kRowTile * packed.stride;
+    Element* const low = packed.plane[1] + t * Product::kRowTile * packed.stride;
     if (args.input_type == DataType::kS8) {
-      Product::pack_row(static_cast<const int8_t*>(args.input) + from, args.k, high, low);
-    } else {
-      Product::pack_row(static_cast<const int16_t*>(args.input) + from, args.k, high, low);
+      Product::pack_rows(static_cast<const int8_t*>(args.input) + from, args.input_stride,
+                         part.size(), args.k, high, low);
+    } else if constexpr (Product::kTakesS16) {
+      Product::pack_rows(static_cast<const int16_t*>(args.input) + from, args.input_stride,
+                         part.size(), args.k, high, low);
     }
   }
   return packed;
@@ -264,32 +297,30 @@ PackedRows<Product> pack_rows(const LinearArgs& args, Range rows, void* scratch)
 template <class Product>
 void run_tiles(const LinearArgs& args, Range rows, Range blocks, void* scratch) {
   const int64_t end = min(blocks.end * kLinearBlock, args.n);
-  Operands<typename Product::Element> operands;
-  operands.groups = ceil_div(args.k, kLinearGroup);
-  const int64_t block_bytes = operands.groups * kLinearGroup * kLinearBlock;
+  Operands<Product> operands;
   Sums sums[2];
   for (int64_t begin = rows.begin; begin < rows.end; begin += kLinearRowChunk) {
     const Range chunk{begin, min(begin + kLinearRowChunk, rows.end)};
-    const PackedRows<Product> packed = pack_rows<Product>(args, chunk, scratch);
+    const int64_t tiles = ceil_div(chunk.size(), Product::kRowTile);
+    const PackedRows<Product> packed = pack_chunk<Product>(args, chunk, tiles, scratch);
     operands.row_stride = packed.stride;
-    // Tiles of nearly equal height: low ones spend their time on reading the weights.
-    const int64_t tiles = ceil_div(chunk.size(), kRowTile);
     // A single row waits for memory as it is; prefetching would only get in its way.
-    operands.next_step = chunk.size() == 1 ? 0 : kLinearBlock * kLinearGroup / tiles;
+    operands.next_step = chunk.size() == 1 ? 0 : kGroupBytes / tiles;
     for (int64_t block = blocks.begin; block < blocks.end; ++block) {
       const Columns columns = load_columns<Product>(args, block * kLinearBlock, end);
-      operands.weight = args.weight + block * block_bytes;
+      operands.block = Product::block(args, block);
+      const int64_t groups = operands.block.groups;
       for (int64_t t = 0; t < tiles; ++t) {
-        const Range part{chunk.size() * t / tiles, chunk.size() * (t + 1) / tiles};
-        const auto multiply = kMultiply<Product>[part.size() - 1];
+        const Range part = tile_rows(chunk.size(), tiles, t);
+        const auto multiply = multiply_rows<Product>(part.size());
         // The tiles share the prefetching of the next block out among them. After the last block
         // it runs on into whatever follows, often the next layer; it cannot fault.
         operands.next_weight =
-            operands.weight + block_bytes + t * operands.next_step * operands.groups;
-        operands.rows = packed.plane[0] + part.begin * packed.stride;
+            operands.block.weight + groups * (kGroupBytes + t * operands.next_step);
+        operands.rows = packed.plane[0] + t * Product::kRowTile * packed.stride;
         multiply(operands, sums[0].value + part.begin);
         if (args.input_type == DataType::kS16) {
-          operands.rows = packed.plane[1] + part.begin * packed.stride;
+          operands.rows = packed.plane[1] + t * Product::kRowTile * packed.stride;
           multiply(operands, sums[1].value + part.begin);
         }
       }

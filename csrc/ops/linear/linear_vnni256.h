@@ -37,13 +37,26 @@ inline void dot_product(__m256i& sum, __m256i input, __m256i weight) {
 // Packed rows are unsigned bytes: q + 128, or the high and the low bytes of q + 32768. From k on
 // they may hold anything: the weights there are zeros.
 struct DotProducts {
+  static constexpr int kRowTile = 6;
+  static constexpr bool kTakesS16 = true;
   using Element = uint8_t;
+  using Block = FileBlock;
+
+  static Block block(const LinearArgs& args, int64_t index) { return file_block(args, index); }
 
   // A cache line more than the row: keeps rows out of each other's cache sets.
   static int64_t row_stride(int64_t k) { return round_up(k, 64) + 64; }
 
   static __m256i correction(__m256i weight_sum) {
     return _mm256_sub_epi32(_mm256_setzero_si256(), _mm256_slli_epi32(weight_sum, 7));
+  }
+
+  template <class Input>
+  static void pack_rows(const Input* row, int64_t input_stride, int64_t rows, int64_t k,
+                        Element* high, Element* low) {
+    for (int64_t r = 0; r < rows; ++r) {
+      pack_row(row + r * input_stride, k, high + r * row_stride(k), low + r * row_stride(k));
+    }
   }
 
   template <class Input>
@@ -57,14 +70,14 @@ struct DotProducts {
   }
 
   template <int kRows>
-  static void multiply(const Operands<uint8_t>& operands, int32_t (*sums)[kLinearBlock]) {
-    const Operands<uint8_t> o = operands;
+  static void multiply(const Operands<DotProducts>& operands, int32_t (*sums)[kLinearBlock]) {
+    const Operands<DotProducts> o = operands;
     __m256i sum[kRows][kHalves];
 #pragma GCC unroll 6
     for (int r = 0; r < kRows; ++r) sum[r][0] = sum[r][1] = _mm256_setzero_si256();
-    for (int64_t group = 0; group < o.groups; ++group) {
+    for (int64_t group = 0; group < o.block.groups; ++group) {
       _mm_prefetch(o.next_weight + group * o.next_step, _MM_HINT_T1);
-      const int8_t* weight = o.weight + group * kLinearBlock * kLinearGroup;
+      const int8_t* weight = o.block.weight + group * kGroupBytes;
       const __m256i left = load(weight);
       const __m256i right = load(weight + 32);
 #pragma GCC unroll 6

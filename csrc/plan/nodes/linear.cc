@@ -104,6 +104,7 @@ class Linear final : public Node {
           static_cast<int32_t>(reader.integer("residual_multiplier", 0, fixed::kMaxS16));
       args_.residual_shift = static_cast<int>(reader.integer("residual_shift", 1, 30));
     }
+    paired_ = &reader.paired_weights().place(kernel_.isa, args_);
     report.variant = kernel_.isa;
     report.weight_bytes = channels * round_up(args_.k, kLinearGroup);
   }
@@ -154,6 +155,7 @@ class Linear final : public Node {
  private:
   LinearArgs bind(const Context& context) const {
     LinearArgs args = args_;
+    args.paired = paired_->get();
     args.m = context.batch.rows(rows_);
     const BufferView& input = context.buffers[input_];
     args.input = input.data;
@@ -189,6 +191,7 @@ class Linear final : public Node {
 
   const Kernel<LinearKernel>& kernel_;
   LinearArgs args_;
+  const PairedWeights::Place* paired_ = nullptr;
   Rows rows_ = Rows::kTokens;
   int input_ = -1;
   int residual_ = -1;
