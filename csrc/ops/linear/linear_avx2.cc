@@ -38,7 +38,6 @@ inline void add_products(__m256i& sum, __m256i weight, __m256i pair) {
 // 0 2 1 3, two pairs.
 struct WidenedProducts {
   static constexpr int kRowTile = 6;
-  static constexpr bool kTakesS16 = true;
   using Element = int16_t;
   using Block = FileBlock;
 
@@ -127,12 +126,11 @@ void transpose(__m256i (&v)[8]) {
   }
 }
 
-// With a PairedWeight, which linear_paired.h explains. Packed rows are bytes, q + 128; a group of
-// all rows of a tile lies together, first in the first order, then in the second. From k on there
-// may be anything.
+// With a PairedWeight, which linear_paired.h explains. Packed rows are unsigned bytes, q + 128 or
+// the high and the low ones of q + 32768; a group of all rows of a tile lies together, first in the
+// first order, then in the second. From k on there may be anything.
 struct PairedProducts {
   static constexpr int kRowTile = 8;
-  static constexpr bool kTakesS16 = false;
   using Element = uint8_t;
   struct Block : FileBlock {  // its groups are pairs of those of half the block
     const uint16_t* place;
@@ -153,20 +151,27 @@ struct PairedProducts {
     return _mm256_sub_epi32(_mm256_setzero_si256(), _mm256_slli_epi32(weight_sum, 7));
   }
 
-  static void pack_rows(const int8_t* row, int64_t input_stride, int64_t rows, int64_t k,
-                        uint8_t* to, uint8_t* /*none*/) {
+  template <class Input>
+  static void pack_rows(const Input* row, int64_t input_stride, int64_t rows, int64_t k,
+                        uint8_t* high, uint8_t* low) {
+    const int64_t place_bytes = rows * kLinearGroup;
     for (int64_t i = 0; i < k; i += 32) {
-      int8_t last[kRowTile][32];
-      __m256i inputs[kRowTile];
+      __m256i high_bytes[kRowTile], low_bytes[kRowTile];
       for (int64_t r = 0; r < kRowTile; ++r) {
-        const int8_t* from = row + min(r, rows - 1) * input_stride + i;
+        const Input* from = row + min(r, rows - 1) * input_stride + i;
+        Input last[32];
         if (k - i < 32) {
-          std::memcpy(last[r], from, static_cast<std::size_t>(k - i));
-          from = last[r];
+          std::memset(last, 0, sizeof last);
+          std::memcpy(last, from, static_cast<std::size_t>(k - i) * sizeof(Input));
+          from = last;
         }
-        inputs[r] = load(from);
+        const Bytes bytes = offset_bytes(from);
+        high_bytes[r] = bytes.high;
+        low_bytes[r] = bytes.low;
       }
-      pack32(inputs, rows * kLinearGroup, to + 2 * rows * i);
+      const int64_t at = paired_place(i / kLinearGroup, 0) * place_bytes;
+      pack_groups(high_bytes, place_bytes, high + at);
+      if (sizeof(Input) == 2) pack_groups(low_bytes, place_bytes, low + at);
     }
   }
 
@@ -178,15 +183,14 @@ struct PairedProducts {
   }
 
  private:
-  // 32 inputs, 8 groups. Every store is of 8 rows; what is not the tile's, the next one covers.
-  static void pack32(__m256i (&rows)[kRowTile], int64_t place_bytes, uint8_t* to) {
+  // 8 groups of each row. Every store is of 8 rows; what is not the tile's, the next one covers.
+  static void pack_groups(__m256i (&rows)[kRowTile], int64_t place_bytes, uint8_t* to) {
     const __m128i order = _mm_setr_epi8(0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15);
     transpose(rows);
     for (int g = 0; g < 8; ++g) {
-      const __m256i group = _mm256_add_epi8(rows[g], _mm256_set1_epi8(-128));
-      store(to + paired_place(g, 0) * place_bytes, group);
+      store(to + paired_place(g, 0) * place_bytes, rows[g]);
       store(to + paired_place(g, 1) * place_bytes,
-            _mm256_shuffle_epi8(group, _mm256_broadcastsi128_si256(order)));
+            _mm256_shuffle_epi8(rows[g], _mm256_broadcastsi128_si256(order)));
     }
   }
 
@@ -230,7 +234,8 @@ struct PairedProducts {
 }  // namespace
 
 void linear_avx2(const LinearArgs& args, Range rows, Range blocks, void* scratch) {
-  if (args.paired != nullptr && args.input_type == DataType::kS8) {
+  // A single row waits for memory, and there is a tenth less to read of the weight as it lies.
+  if (args.paired != nullptr && rows.size() > 1) {
     run_tiles<PairedProducts>(args, rows, blocks, scratch);
   } else {
     run_tiles<WidenedProducts>(args, rows, blocks, scratch);

@@ -15,7 +15,7 @@ PairHalf* find_pair_half(Isa isa) {
 
 std::unique_ptr<const PairedWeight> pair_weight(Isa isa, const LinearArgs& args, int64_t most) {
   PairHalf* const pair_half = find_pair_half(isa);
-  if (pair_half == nullptr || args.input_type != DataType::kS8) return nullptr;
+  if (pair_half == nullptr) return nullptr;
   const int64_t groups = ceil_div(args.k, kLinearGroup);
   const int64_t halves = 2 * ceil_div(args.n, kLinearBlock);
   const int64_t most_pairs = groups * halves * most / 200;

@@ -34,10 +34,9 @@ constexpr int64_t paired_place(int64_t group, int order) {
   return 2 * group + order;
 }
 
-// The paired weight of `args`, whose input is s8, where it makes the kernel of `isa` faster; else
-// null. It does not where there would be more than `most` percent of the pairs that the number of
-// groups needs. Takes about as long as reading the weight from memory three times. Throws
-// std::bad_alloc.
+// The paired weight of `args` where it makes the kernel of `isa` faster, else null. It does not
+// where there would be more than `most` percent of the pairs that the number of groups needs. Takes
+// about as long as reading the weight from memory three times. Throws std::bad_alloc.
 inline constexpr int64_t kMostPairs = 150;
 std::unique_ptr<const PairedWeight> pair_weight(Isa isa, const LinearArgs& args,
                                                 int64_t most = kMostPairs);

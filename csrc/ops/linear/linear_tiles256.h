@@ -1,7 +1,6 @@
 // What the 256-bit variants of linear share: everything but the product. A product is
 //   struct Product {
 //     static constexpr int kRowTile;          the most rows of a tile, a divisor of kLinearRowChunk
-//     static constexpr bool kTakesS16;        as input; all take s8
 //     using Element;                          of packed rows
 //     using Block = FileBlock;                the weights of a block, or what derives from it
 //     static Block block(args, int64_t index);
@@ -265,6 +264,25 @@ struct PackedRows {
   int64_t stride;
 };
 
+// 32 inputs as unsigned bytes: s8: q + 128, in `high`; s16: the bytes of q + 32768.
+struct Bytes {
+  __m256i high;
+  __m256i low;
+};
+Bytes offset_bytes(const int8_t* from) {
+  return {_mm256_add_epi8(load(from), _mm256_set1_epi8(-128)), _mm256_setzero_si256()};
+}
+Bytes offset_bytes(const int16_t* from) {
+  const __m256i offset = _mm256_set1_epi16(-32768);
+  const __m256i left = _mm256_add_epi16(load(from), offset);
+  const __m256i right = _mm256_add_epi16(load(from + 16), offset);
+  const __m256i byte = _mm256_set1_epi16(255);
+  const __m256i high = _mm256_packus_epi16(_mm256_srli_epi16(left, 8), _mm256_srli_epi16(right, 8));
+  const __m256i low =
+      _mm256_packus_epi16(_mm256_and_si256(left, byte), _mm256_and_si256(right, byte));
+  return {_mm256_permute4x64_epi64(high, 0xD8), _mm256_permute4x64_epi64(low, 0xD8)};
+}
+
 // Tiles of nearly equal height: low ones spend their time on reading the weights.
 Range tile_rows(int64_t rows, int64_t tiles, int64_t tile) {
   return {rows * tile / tiles, rows * (tile + 1) / tiles};
@@ -286,7 +304,7 @@ PackedRows<Product> pack_chunk(const LinearArgs& args, Range chunk, int64_t tile
     if (args.input_type == DataType::kS8) {
       Product::pack_rows(static_cast<const int8_t*>(args.input) + from, args.input_stride,
                          part.size(), args.k, high, low);
-    } else if constexpr (Product::kTakesS16) {
+    } else {
       Product::pack_rows(static_cast<const int16_t*>(args.input) + from, args.input_stride,
                          part.size(), args.k, high, low);
     }

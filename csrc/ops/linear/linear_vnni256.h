@@ -9,20 +9,11 @@ namespace pyqrt {
 namespace {
 
 // 32 inputs at a time.
-void pack32(const int8_t* from, uint8_t* plane, uint8_t* /*none*/) {
-  store(plane, _mm256_add_epi8(load(from), _mm256_set1_epi8(-128)));
-}
-void pack32(const int16_t* from, uint8_t* high, uint8_t* low) {
-  const __m256i offset = _mm256_set1_epi16(-32768);
-  const __m256i left = _mm256_add_epi16(load(from), offset);
-  const __m256i right = _mm256_add_epi16(load(from + 16), offset);
-  const __m256i byte = _mm256_set1_epi16(255);
-  const __m256i high_bytes =
-      _mm256_packus_epi16(_mm256_srli_epi16(left, 8), _mm256_srli_epi16(right, 8));
-  const __m256i low_bytes =
-      _mm256_packus_epi16(_mm256_and_si256(left, byte), _mm256_and_si256(right, byte));
-  store(high, _mm256_permute4x64_epi64(high_bytes, 0xD8));
-  store(low, _mm256_permute4x64_epi64(low_bytes, 0xD8));
+template <class Input>
+void pack32(const Input* from, uint8_t* high, uint8_t* low) {
+  const Bytes bytes = offset_bytes(from);
+  store(high, bytes.high);
+  if (sizeof(Input) == 2) store(low, bytes.low);
 }
 
 // A read-write register operand: with the intrinsic, GCC copies accumulators between registers.
@@ -38,7 +29,6 @@ inline void dot_product(__m256i& sum, __m256i input, __m256i weight) {
 // they may hold anything: the weights there are zeros.
 struct DotProducts {
   static constexpr int kRowTile = 6;
-  static constexpr bool kTakesS16 = true;
   using Element = uint8_t;
   using Block = FileBlock;
 
