@@ -2,9 +2,9 @@
 //
 // multiply_accumulate: products of bytes added to 32-bit sums that stay in registers, with the
 //   instruction that the variant's matrix product is built on: vpdpbusd (avx512vnni,
-//   avx512vnni256, avxvnni), vpmaddwd and vpaddd on bytes widened to 16 bits (avx2), SMMLA
-//   (neoni8mm), SDOT (neondot), SMULL, SMLAL and SADALP (neon), one scalar multiplication and
-//   addition (reference). No memory traffic; enough independent sums to hide the latency.
+//   avx512vnni256, avxvnni), two vpmaddubsw, whose sum vpmaddwd widens (avx2), SMMLA (neoni8mm),
+//   SDOT (neondot), SMULL, SMLAL and SADALP (neon), one scalar multiplication and addition
+//   (reference). No memory traffic; enough independent sums to hide the latency.
 // read: every byte of a buffer loaded once, in order, with the variant's widest load.
 //
 // Neither reads a clock: the caller times them, over calls of milliseconds. The reference is held
