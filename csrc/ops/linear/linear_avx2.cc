@@ -185,12 +185,12 @@ struct PairedProducts {
  private:
   // 8 groups of each row. Every store is of 8 rows; what is not the tile's, the next one covers.
   static void pack_groups(__m256i (&rows)[kRowTile], int64_t place_bytes, uint8_t* to) {
-    const __m128i order = _mm_setr_epi8(0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15);
+    const __m256i order = _mm256_broadcastsi128_si256(
+        _mm_loadu_si128(reinterpret_cast<const __m128i*>(kPairedOrder)));
     transpose(rows);
     for (int g = 0; g < 8; ++g) {
       store(to + paired_place(g, 0) * place_bytes, rows[g]);
-      store(to + paired_place(g, 1) * place_bytes,
-            _mm256_shuffle_epi8(rows[g], _mm256_broadcastsi128_si256(order)));
+      store(to + paired_place(g, 1) * place_bytes, _mm256_shuffle_epi8(rows[g], order));
     }
   }
 

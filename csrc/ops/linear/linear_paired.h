@@ -29,6 +29,9 @@ struct PairedWeight {
   std::vector<int64_t> first;   // [2 * blocks + 1]: the first pair of each half block
 };
 
+// The second order of four groups' inputs.
+inline constexpr int8_t kPairedOrder[16] = {0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15};
+
 // Where a group's inputs lie in packed rows, in groups.
 constexpr int64_t paired_place(int64_t group, int order) {
   return 2 * group + order;

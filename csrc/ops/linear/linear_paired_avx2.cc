@@ -1,11 +1,12 @@
-#include "ops/linear/linear_paired.h"
-
 #include <immintrin.h>
+
+#include "ops/linear/linear_paired.h"
 
 namespace pyqrt {
 namespace {
 
 constexpr int64_t kGroupBytes = PairedWeight::kBytes / 2;  // of half a block
+constexpr int64_t kSearch = 32;  // trained weights pair no better with more
 
 struct Group {
   __m256i weight;
@@ -63,7 +64,7 @@ class Pairing {
     const __m256i above = excess(group.sums, zero());
     if (!is_zero(above)) {
       const __m256i order = _mm256_broadcastsi128_si256(
-          _mm_setr_epi8(0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15));
+          _mm_loadu_si128(reinterpret_cast<const __m128i*>(kPairedOrder)));
       const Group other = make_group(_mm256_shuffle_epi8(weight, order), paired_place(g, 1));
       if (is_zero(excess(other.sums, zero()))) {
         group = other;
@@ -99,9 +100,9 @@ class Pairing {
     add(make_group(moved, group.place));
   }
 
-  // Pairs the group with one that waits, or lets it wait.
+  // Pairs the group with one of the last that wait, or lets it wait.
   void add(const Group& group) {
-    for (int64_t i = waiting_count_ - 1; i >= 0; --i) {
+    for (int64_t i = waiting_count_ - 1; i >= 0 && i >= waiting_count_ - kSearch; --i) {
       if (is_zero(excess(waiting_[i].sums, group.sums))) return emit(take(i), group);
     }
     waiting_[waiting_count_++] = group;
