@@ -37,13 +37,6 @@ constexpr int64_t paired_place(int64_t group, int order) {
   return 2 * group + order;
 }
 
-// The paired weight of `args` where it makes the kernel of `isa` faster, else null. It does not
-// where there would be more than `most` percent of the pairs that the number of groups needs. Takes
-// about as long as reading the weight from memory three times. Throws std::bad_alloc.
-inline constexpr int64_t kMostPairs = 150;
-std::unique_ptr<const PairedWeight> pair_weight(Isa isa, const LinearArgs& args,
-                                                int64_t most = kMostPairs);
-
 // Pairs the groups of half a block: weight [groups][2][8][4], of which the first half of each
 // group counts. Writes pairs and places, at most paired_limit(groups) of them, and returns how
 // many. `scratch`: paired_scratch_bytes(groups), aligned to 32 bytes.
@@ -57,6 +50,55 @@ constexpr int64_t paired_limit(int64_t groups) {
 }
 constexpr int64_t paired_scratch_bytes(int64_t groups) {
   return 2 * groups * 96;
+}
+
+// How the kernel of `isa` wants its weights paired; null if not at all.
+inline PairHalf* find_pair_half([[maybe_unused]] Isa isa) {
+#if defined(PYQRT_X86)
+  if (isa == Isa::kAvx2) return pair_half_avx2;
+#endif
+  return nullptr;
+}
+
+// The paired weight of `args` where it makes the kernel of `isa` faster, else null. It does not
+// where there would be more than `most` percent of the pairs that the number of groups needs. Takes
+// a nanosecond or two a weight. Throws std::bad_alloc.
+//
+// Inline, because it allocates: no object of a kernel may hold a function that others share.
+inline constexpr int64_t kMostPairs = 150;
+inline std::unique_ptr<const PairedWeight> pair_weight(Isa isa, const LinearArgs& args,
+                                                       int64_t most = kMostPairs) {
+  constexpr int64_t kUsualPairs = 115;  // percent, of trained weights of 384 inputs and more
+  PairHalf* const pair_half = find_pair_half(isa);
+  if (pair_half == nullptr) return nullptr;
+  const int64_t groups = ceil_div(args.k, kLinearGroup);
+  const int64_t halves = 2 * ceil_div(args.n, kLinearBlock);
+  const int64_t most_pairs = groups * halves * most / 200;
+  const auto limit = static_cast<std::size_t>(paired_limit(groups));
+  std::vector<int8_t> pairs(limit * PairedWeight::kBytes);
+  std::vector<uint16_t> places(limit * 2);
+  struct alignas(32) Aligned {
+    int8_t bytes[32];
+  };
+  std::vector<Aligned> scratch(static_cast<std::size_t>(paired_scratch_bytes(groups)) /
+                               sizeof(Aligned));
+
+  auto result = std::make_unique<PairedWeight>();
+  const auto usual = static_cast<std::size_t>(groups * halves * kUsualPairs / 200);
+  result->weight.reserve(usual * PairedWeight::kBytes);
+  result->place.reserve(usual * 2);
+  result->first.push_back(0);
+  for (int64_t half = 0; half < halves; ++half) {
+    const int8_t* const weight = args.weight + half / 2 * groups * kLinearBlock * kLinearGroup +
+                                 half % 2 * PairedWeight::kBytes / 2;
+    const int64_t count = pair_half(weight, groups, pairs.data(), places.data(), scratch.data());
+    if (result->first.back() + count > most_pairs) return nullptr;
+    result->first.push_back(result->first.back() + count);
+    result->weight.insert(result->weight.end(), pairs.begin(),
+                          pairs.begin() + count * PairedWeight::kBytes);
+    result->place.insert(result->place.end(), places.begin(), places.begin() + count * 2);
+  }
+  return result;
 }
 
 }  // namespace pyqrt
