@@ -72,6 +72,16 @@ Program parse_program(const py::dict& source) {
   return program;
 }
 
+// Does the array lie in an mmap.mmap that nobody writes to?
+bool is_mapped_file(const py::array& array) {
+  if (array.writeable()) return false;
+  const auto mmap = py::module_::import("mmap").attr("mmap");
+  py::object owner = array;
+  while (py::isinstance<py::array>(owner)) owner = owner.attr("base");
+  if (py::isinstance<py::memoryview>(owner)) owner = owner.attr("obj");
+  return py::isinstance(owner, mmap);
+}
+
 Tensor parse_tensor(const std::string& name, const py::handle& value) {
   if (!py::isinstance<py::array>(value)) {
     throw Error("tensor '" + name + "' is not a numpy array");
@@ -91,6 +101,7 @@ Tensor parse_tensor(const std::string& name, const py::handle& value) {
     throw Error("tensor '" + name + "' is not contiguous");
   }
   tensor.data = array.data();
+  tensor.is_mapped_file = is_mapped_file(array);
   tensor.shape.assign(array.shape(), array.shape() + array.ndim());
   return tensor;
 }

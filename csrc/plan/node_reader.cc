@@ -135,6 +135,11 @@ const int8_t* NodeReader::weight(const std::string& role, int64_t n, int64_t k) 
   return static_cast<const int8_t*>(found.data);
 }
 
+const PairedWeights::Place& NodeReader::paired_weight(const std::string& role, Isa isa,
+                                                      const LinearArgs& args) const {
+  return paired_weights_.place(isa, args, tensor(role, DataType::kS8, 4).is_mapped_file);
+}
+
 const int8_t* NodeReader::table(const std::string& role, int64_t rows, int64_t width) const {
   const Tensor& found = tensor(role, DataType::kS8, 2);
   if (found.shape[0] < rows || found.shape[1] != width) {

@@ -18,7 +18,6 @@ class NodeReader {
       : program_(program), spec_(spec), isa_(isa), paired_weights_(paired_weights) {}
 
   Isa isa() const { return isa_; }
-  PairedWeights& paired_weights() const { return paired_weights_; }
   const Limits& limits() const { return program_.limits; }
 
   // Attributes. `otherwise` stands for one that is not there.
@@ -50,6 +49,9 @@ class NodeReader {
   // elements; tables are [at least rows, width].
   bool has(const std::string& role) const { return spec_.tensors.count(role) != 0; }
   const int8_t* weight(const std::string& role, int64_t n, int64_t k) const;
+  // Where the weight of `args`, which `weight(role)` gave, will be as the kernel of `isa` wants it.
+  const PairedWeights::Place& paired_weight(const std::string& role, Isa isa,
+                                            const LinearArgs& args) const;
   const int8_t* table(const std::string& role, int64_t rows, int64_t width) const;
   const int16_t* array16(const std::string& role, int64_t count, int64_t low, int64_t high) const;
   const int32_t* array32(const std::string& role, int64_t count, int64_t low, int64_t high) const;

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <map>
 #include <memory>
+#include <vector>
 
 #include "base/parallel.h"
 #include "ops/linear/linear_paired.h"
@@ -16,7 +17,8 @@ class PairedWeights {
   // A weight of which something may be made.
   class Place {
    public:
-    Place(Isa isa, const LinearArgs& args) : isa_(isa), args_(args) {}
+    Place(Isa isa, const LinearArgs& args, bool is_mapped_file)
+        : isa_(isa), args_(args), is_mapped_file_(is_mapped_file) {}
     ~Place() { delete made_.load(); }
     Place(const Place&) = delete;
     Place& operator=(const Place&) = delete;
@@ -25,24 +27,30 @@ class PairedWeights {
     const PairedWeight* get() const { return made_.load(std::memory_order_acquire); }
 
     void make();
+    void give_back() const;
 
    private:
     const Isa isa_;
     const LinearArgs args_;
+    const bool is_mapped_file_;
     std::atomic<const PairedWeight*> made_{nullptr};
   };
 
   // The place of the weight of `args` for the kernel of `isa`. Nodes with the same weight share it.
-  const Place& place(Isa isa, const LinearArgs& args);
+  const Place& place(Isa isa, const LinearArgs& args, bool is_mapped_file);
 
-  // Makes everything, once. Any number of threads may call it; those who do so at the same time do
-  // the same twice, so nothing is locked which a fork could leave locked. Never throws: without
-  // memory for it a weight is used as it is.
-  void make(ThreadPool& pool);
+  // To call before every run. The first call makes everything; the second, when whoever checks
+  // weights beside the first run has read them, gives back the pages of a mapped file that are
+  // needed no more. Any number of threads may call it; those who do so at the same time do the same
+  // twice, so nothing is locked which a fork could leave locked. Never throws: without memory for
+  // it a weight is used as it is.
+  void prepare(ThreadPool& pool);
 
  private:
   std::map<const int8_t*, Place> places_;
+  std::vector<Place*> all_;
   std::atomic<bool> are_made_{false};
+  std::atomic<bool> were_given_back_{false};
 };
 
 }  // namespace pyqrt

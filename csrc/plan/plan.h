@@ -25,8 +25,8 @@ class Plan {
   Isa isa() const { return isa_; }
   std::size_t scratch_bytes(int64_t max_length) const;
 
-  // Makes what the nodes' kernels want of weights before the first run. See PairedWeights::make.
-  void prepare(ThreadPool& pool) const { paired_weights_->make(pool); }
+  // To call before every run: see PairedWeights::prepare.
+  void prepare(ThreadPool& pool) const { paired_weights_->prepare(pool); }
 
   // Reads every weight and checks what the constructor took on trust. Throws Error.
   void verify() const;

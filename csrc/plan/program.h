@@ -17,6 +17,9 @@ struct Tensor {
   const void* data = nullptr;
   DataType dtype = DataType::kS8;
   std::vector<int64_t> shape;
+  // Does the memory map a file and is never written? Then pages can be given back; when they are
+  // read again they come from the file.
+  bool is_mapped_file = false;
 
   int64_t elements() const {
     int64_t count = 1;

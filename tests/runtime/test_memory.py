@@ -8,8 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import small_model
+
+from pyqrt import ops
+from pyqrt.runtime import format as model_format
 
 resource = pytest.importorskip("resource")
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS counts on Linux alone")
@@ -109,6 +113,39 @@ def test_giving_what_the_errors_ask_for_is_enough(minilm: Path) -> None:
     errors, given = map(int, numbers.split())
     assert 1 <= errors <= 3
     assert given * 10**6 <= BUDGET
+
+
+RESIDENT = """
+import re, sys
+import pyqrt
+from pyqrt import ops
+
+model = pyqrt.load(sys.argv[1], threads=1, isa=sys.argv[2])
+for _ in range(2):  # beside the first run the file is still being checked
+    model.run([[1, 2, 3]])
+mappings = re.split(r"^(?=[0-9a-f]+-[0-9a-f]+ )", open("/proc/self/smaps").read(), flags=re.MULTILINE)
+mine = (mapping for mapping in mappings if sys.argv[1] in mapping)
+print(sum(int(re.search(r"^Rss:\\s+(\\d+)", mapping, re.MULTILINE)[1]) * 1024 for mapping in mine))
+"""
+
+
+@pytest.mark.skipif(
+    "avx2" not in ops.variants("linear"), reason="no other instruction set rearranges weights"
+)
+def test_rearranged_weights_are_in_memory_once(tmp_path: Path) -> None:
+    """What AVX2 has made of a weight needs the file's pages no more."""
+    program, tensors = small_model.build(small_model.EMBEDDING, 2, 1, small_model.MINILM)
+    for node in program.nodes:
+        if node.op == "linear":
+            weight = tensors[node.tensors["weight"]] // 4  # small, as most of a trained one
+            tensors[node.tensors["weight"]] = weight
+            tensors[node.tensors["weight_sum"]] = weight.sum(axis=(1, 3), dtype=np.int32).reshape(-1)
+    path = tmp_path / "small_weights.qrt"
+    model_format.write(path, program, tensors, small_model.EMBEDDING, None, {}, {})
+    matrices = sum(tensor.nbytes for tensor in tensors.values() if tensor.ndim == 4)
+    resident = {isa: int(python(RESIDENT, str(path), isa).stdout) for isa in ("reference", "avx2")}
+    assert resident["reference"] > path.stat().st_size * 9 // 10
+    assert resident["reference"] - resident["avx2"] > matrices * 9 // 10
 
 
 THREADS = """

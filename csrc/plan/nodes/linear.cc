@@ -104,7 +104,7 @@ class Linear final : public Node {
           static_cast<int32_t>(reader.integer("residual_multiplier", 0, fixed::kMaxS16));
       args_.residual_shift = static_cast<int>(reader.integer("residual_shift", 1, 30));
     }
-    paired_ = &reader.paired_weights().place(kernel_.isa, args_);
+    paired_ = &reader.paired_weight("weight", kernel_.isa, args_);
     report.variant = kernel_.isa;
     report.weight_bytes = channels * round_up(args_.k, kLinearGroup);
   }
