@@ -147,9 +147,7 @@ struct PairedProducts {
 
   static int64_t row_stride(int64_t k) { return 2 * round_up(k, 32); }
 
-  static __m256i correction(__m256i weight_sum) {
-    return _mm256_sub_epi32(_mm256_setzero_si256(), _mm256_slli_epi32(weight_sum, 7));
-  }
+  static __m256i correction(__m256i weight_sum) { return offset_correction(weight_sum); }
 
   template <class Input>
   static void pack_rows(const Input* row, int64_t input_stride, int64_t rows, int64_t k,

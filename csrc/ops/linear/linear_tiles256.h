@@ -283,6 +283,11 @@ Bytes offset_bytes(const int16_t* from) {
   return {_mm256_permute4x64_epi64(high, 0xD8), _mm256_permute4x64_epi64(low, 0xD8)};
 }
 
+// What that offset adds to a sum, taken off.
+__m256i offset_correction(__m256i weight_sum) {
+  return _mm256_sub_epi32(_mm256_setzero_si256(), _mm256_slli_epi32(weight_sum, 7));
+}
+
 // Tiles of nearly equal height: low ones spend their time on reading the weights.
 Range tile_rows(int64_t rows, int64_t tiles, int64_t tile) {
   return {rows * tile / tiles, rows * (tile + 1) / tiles};
