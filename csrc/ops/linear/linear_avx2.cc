@@ -232,7 +232,7 @@ struct PairedProducts {
 }  // namespace
 
 void linear_avx2(const LinearArgs& args, Range rows, Range blocks, void* scratch) {
-  // A single row waits for memory, and there is a tenth less to read of the weight as it lies.
+  // A single row waits for memory, and there is less to read of the weight as it lies.
   if (args.paired != nullptr && rows.size() > 1) {
     run_tiles<PairedProducts>(args, rows, blocks, scratch);
   } else {
