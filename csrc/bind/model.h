@@ -72,14 +72,13 @@ Program parse_program(const py::dict& source) {
   return program;
 }
 
-// Does the array lie in an mmap.mmap that nobody writes to?
+// Does the array lie in an mmap.mmap that cannot be written to, by whatever other view of it?
 bool is_mapped_file(const py::array& array) {
-  if (array.writeable()) return false;
-  const auto mmap = py::module_::import("mmap").attr("mmap");
   py::object owner = array;
   while (py::isinstance<py::array>(owner)) owner = owner.attr("base");
   if (py::isinstance<py::memoryview>(owner)) owner = owner.attr("obj");
-  return py::isinstance(owner, mmap);
+  return py::isinstance(owner, py::module_::import("mmap").attr("mmap")) &&
+         py::memoryview(owner).attr("readonly").cast<bool>();
 }
 
 Tensor parse_tensor(const std::string& name, const py::handle& value) {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import re
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import small_model
 
 from pyqrt import ops
 from pyqrt.runtime import format as model_format
+from pyqrt.runtime.model import Model
 
 resource = pytest.importorskip("resource")
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS counts on Linux alone")
@@ -118,7 +120,6 @@ def test_giving_what_the_errors_ask_for_is_enough(minilm: Path) -> None:
 RESIDENT = """
 import re, sys
 import pyqrt
-from pyqrt import ops
 
 model = pyqrt.load(sys.argv[1], threads=1, isa=sys.argv[2])
 for _ in range(2):  # beside the first run the file is still being checked
@@ -129,23 +130,51 @@ print(sum(int(re.search(r"^Rss:\\s+(\\d+)", mapping, re.MULTILINE)[1]) * 1024 fo
 """
 
 
-@pytest.mark.skipif(
-    "avx2" not in ops.variants("linear"), reason="no other instruction set rearranges weights"
-)
-def test_rearranged_weights_are_in_memory_once(tmp_path: Path) -> None:
-    """What AVX2 has made of a weight needs the file's pages no more."""
+def save_small_weights(path: Path) -> Path:
+    """MiniLM's sizes with weights as small as most of a trained model's are: all can be rearranged."""
     program, tensors = small_model.build(small_model.EMBEDDING, 2, 1, small_model.MINILM)
     for node in program.nodes:
         if node.op == "linear":
-            weight = tensors[node.tensors["weight"]] // 4  # small, as most of a trained one
+            weight = tensors[node.tensors["weight"]] // 4
             tensors[node.tensors["weight"]] = weight
             tensors[node.tensors["weight_sum"]] = weight.sum(axis=(1, 3), dtype=np.int32).reshape(-1)
-    path = tmp_path / "small_weights.qrt"
     model_format.write(path, program, tensors, small_model.EMBEDDING, None, {}, {})
-    matrices = sum(tensor.nbytes for tensor in tensors.values() if tensor.ndim == 4)
+    return path
+
+
+needs_avx2 = pytest.mark.skipif(
+    "avx2" not in ops.variants("linear"), reason="no other instruction set rearranges weights"
+)
+
+
+@needs_avx2
+def test_rearranged_weights_are_in_memory_once(tmp_path: Path) -> None:
+    """What AVX2 has made of a weight needs the file's pages no more."""
+    path = save_small_weights(tmp_path / "small.qrt")
+    matrices = sum(tensor.nbytes for tensor in model_format.read(path).tensors.values() if tensor.ndim == 4)
     resident = {isa: int(python(RESIDENT, str(path), isa).stdout) for isa in ("reference", "avx2")}
     assert resident["reference"] > path.stat().st_size * 9 // 10
     assert resident["reference"] - resident["avx2"] > matrices * 9 // 10
+
+
+@needs_avx2
+def test_changes_of_a_private_mapping_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages are given back only where the file has the same: not where somebody could have written."""
+
+    def map_privately(path: str) -> mmap.mmap:
+        with Path(path).open("rb") as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+
+    monkeypatch.setattr(model_format, "_map", map_privately)
+    file = model_format.read(save_small_weights(tmp_path / "small.qrt"))
+    matrices = [tensor for tensor in file.tensors.values() if tensor.ndim == 4]
+    for tensor in matrices:
+        tensor[:] = 5
+        tensor.flags.writeable = False
+    model = Model(file, threads=1, isa="avx2", verify=False)
+    for _ in range(2):
+        model.run([[1, 2, 3]])
+    assert all(np.all(tensor == 5) for tensor in matrices)
 
 
 THREADS = """

@@ -288,6 +288,16 @@ __m256i offset_correction(__m256i weight_sum) {
   return _mm256_sub_epi32(_mm256_setzero_si256(), _mm256_slli_epi32(weight_sum, 7));
 }
 
+// pack_rows of a product whose packed rows lie one after the other.
+template <class Product, class Input>
+void pack_each_row(const Input* row, int64_t input_stride, int64_t rows, int64_t k,
+                   typename Product::Element* high, typename Product::Element* low) {
+  const int64_t stride = Product::row_stride(k);
+  for (int64_t r = 0; r < rows; ++r) {
+    Product::pack_row(row + r * input_stride, k, high + r * stride, low + r * stride);
+  }
+}
+
 // Tiles of nearly equal height: low ones spend their time on reading the weights.
 Range tile_rows(int64_t rows, int64_t tiles, int64_t tile) {
   return {rows * tile / tiles, rows * (tile + 1) / tiles};

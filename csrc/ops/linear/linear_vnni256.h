@@ -42,9 +42,7 @@ struct DotProducts {
   template <class Input>
   static void pack_rows(const Input* row, int64_t input_stride, int64_t rows, int64_t k,
                         Element* high, Element* low) {
-    for (int64_t r = 0; r < rows; ++r) {
-      pack_row(row + r * input_stride, k, high + r * row_stride(k), low + r * row_stride(k));
-    }
+    pack_each_row<DotProducts>(row, input_stride, rows, k, high, low);
   }
 
   template <class Input>
