@@ -1,4 +1,5 @@
 // pyqrt._runtime: Model (a checked plan over mapped tensors) and Session (threads and an arena).
+#include "base/fletcher.h"
 #include "bind/model.h"
 #include "plan/session.h"
 
@@ -22,6 +23,14 @@ py::list isas() {
     list.append(item);
   }
   return list;
+}
+
+std::array<uint64_t, 4> fletcher4_of(const py::array_t<uint8_t, py::array::c_style>& bytes) {
+  if (bytes.size() % 4 != 0) throw Error("the checksum is of a multiple of 4 bytes");
+  const void* data = bytes.data();
+  const int64_t size = bytes.size();
+  const py::gil_scoped_release release;
+  return fletcher4(data, size);
 }
 
 }  // namespace
@@ -55,6 +64,9 @@ PYBIND11_MODULE(_runtime, module) {
       .def_property_readonly("threads", &Session::threads)
       .def_property_readonly("arena_bytes", &Session::arena_bytes);
 
+  module.def("fletcher4", &pyqrt::fletcher4_of, py::arg("bytes").noconvert(),
+             "Four sums of 64 bits over the bytes' little-endian words of 32 bits "
+             "(csrc/base/fletcher.h).");
   module.def("isas", &pyqrt::isas, "The instruction-set variants, best first.");
   module.def("default_isa", [] { return std::string(isa_name(pyqrt::default_isa())); });
   module.def("available_cpus", &pyqrt::available_cpus);

@@ -90,7 +90,7 @@ def measure(
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "model": {
             "path": str(path),
-            "header_sha256": model.describe()["header_sha256"],
+            "header_digest": model.describe()["header_digest"],
             "weight_bytes": weights,
         },
         "isa": isa,

@@ -45,7 +45,7 @@ def _print_tables(description: dict[str, Any]) -> None:
         "model",
         {
             "file": f"{description['path']} ({_bytes(description['file_bytes'])})",
-            "header SHA-256": description["header_sha256"],
+            "header digest": description["header_digest"],
             "task": task["kind"] + (f": {labels}" if labels else ""),
             "outputs": "; ".join(outputs),
             "limits": f"{longest} tokens, vocabulary {limits['vocab_size']}, "

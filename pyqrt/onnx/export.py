@@ -135,7 +135,7 @@ class _Exporter:
             rows = shape if buffer.rows == "tokens" else shape[:1]
             real = graph.op("Mul", self.values[output.buffer].name, scalar(output.scale))
             graph.output(output.name, real, (*rows, buffer.width))
-        return graph.model("pyqrt", {"header_sha256": self.file.header_sha256})
+        return graph.model("pyqrt", {"header_digest": self.file.header_digest})
 
     def tensor(self, node: Node, role: str, count: int | None = None) -> NDArray[Any]:
         """A constant of the node without the file's padding."""

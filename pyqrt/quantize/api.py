@@ -32,7 +32,7 @@ from pyqrt.quantize.texts import (
     read_token_ids,
     sample,
 )
-from pyqrt.runtime.format import ModelFile, tensor_digests, write
+from pyqrt.runtime.format import ModelFile, in_memory, write
 from pyqrt.runtime.model import Model
 from pyqrt.runtime.tasks import Problem as TaskProblem
 from pyqrt.runtime.tasks import Task
@@ -179,17 +179,8 @@ def calibrate(
 def lower_to_file(encoder: Encoder, scales: Scales, tokenizer: str | None = None) -> ModelFile:
     """A model file in memory of an encoder at the given scales, without provenance and report."""
     program, tensors = lower(encoder, scales)
-    return ModelFile(
-        path="the quantized model",
-        program=program,
-        tensors=tensors,
-        digests=tensor_digests(tensors),
-        task=task_description(encoder.config.head, program.outputs[0].name),
-        tokenizer=tokenizer,
-        provenance={},
-        report={},
-        header_sha256="",
-        file_bytes=0,
+    return in_memory(
+        program, tensors, task_description(encoder.config.head, program.outputs[0].name), tokenizer
     )
 
 

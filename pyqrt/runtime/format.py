@@ -1,14 +1,13 @@
 """The model file: one safetensors file that is a program, its constants and everything about it.
 
 FORMAT.md beside this file is the specification. Reading trusts nothing: whatever the bytes are,
-the result is a checked `ModelFile` or a ModelError. Weights and embedding tables, nearly all of the
-file, are left to `ModelFile.check_digest`, so that reading is quick. What the program does with its
-tensors (ranges, bit budgets) is checked by `_runtime.Model`, which sees only what passed here.
+the result is a checked `ModelFile` or a ModelError. Weights, embedding tables and the tokenizer, nearly
+all of the file, are left to `ModelFile.check_digest`, so that reading is quick. What the program does
+with its tensors (ranges, bit budgets) is checked by `_runtime.Model`, which sees only what passed here.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
 import mmap
 import os
@@ -20,8 +19,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
+from pyqrt import _runtime
 from pyqrt.errors import ModelError
 from pyqrt.program import PROGRAM_VERSION, Program
 from pyqrt.runtime import strict_json
@@ -32,29 +31,35 @@ from pyqrt.runtime.tasks import Task, check_task
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import numpy.typing as npt
+
+    Tensor = npt.NDArray[np.integer[Any]]
+
 FORMAT = "qrt"
-VERSION = "1"
+VERSION = "2"
 ALIGNMENT = 64
 MAX_HEADER_BYTES = 100_000_000
 MAX_TENSORS = 1 << 16
 MAX_RANK = 8
 _READING_BYTES = 8 << 20  # what reading takes beside the mapped file: a header and a program, decoded
+_TEXT_BYTES = 1 << 20
+_BYTES_PER_TEXT_BYTE = 8  # the string with and without spaces at its end, of up to 4 bytes a character
 
 _DTYPES: dict[str, np.dtype[Any]] = {"I8": np.dtype("<i1"), "I16": np.dtype("<i2"), "I32": np.dtype("<i4")}
+_TOKENIZER = "tokenizer"  # the name of the one tensor that is text
+_TEXT = "U8"
 _NAME = re.compile(r"[A-Za-z0-9_.\-]{1,256}")
-_HEADER_DIGEST_KEY = b'"header_sha256":"'
+_HEADER_DIGEST_KEY = b'"header_digest":"'
 _DIGEST = re.compile(rb"[0-9a-f]{64}")
 _NO_DIGEST = "0" * 64
-_REQUIRED = ("format", "version", "program", "task", "provenance", "report", "digests", "header_sha256")
-
-Tensor = npt.NDArray[np.integer[Any]]
+_REQUIRED = ("format", "version", "program", "task", "provenance", "report", "digests", "header_digest")
 
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A checked model file. `tensors` are read-only views of the mapped file, `digests` their SHA-256.
+    """A checked model file. `tensors` and `text`, the tokenizer's, are read-only views of the mapped file.
 
-    All is checked but the digests of `weights`.
+    All is checked but the digests of what `unchecked` names.
     """
 
     path: str
@@ -62,26 +67,56 @@ class ModelFile:
     tensors: dict[str, Tensor]
     digests: dict[str, str]
     task: Task
-    tokenizer: str | None
+    text: npt.NDArray[np.uint8] | None
     provenance: dict[str, Any]
     report: dict[str, Any]
-    header_sha256: str
+    header_digest: str
     file_bytes: int
 
     @property
-    def weights(self) -> list[str]:
-        """Names of the int8 tensors: weight matrices and embedding tables."""
-        return [name for name, tensor in self.tensors.items() if tensor.dtype == np.int8]
+    def unchecked(self) -> list[str]:
+        """What `read` leaves to `check_digest`, the longest first: weights, tables, the tokenizer."""
+        sizes = {name: tensor.nbytes for name, tensor in self.tensors.items() if tensor.dtype == np.int8}
+        if self.text is not None:
+            sizes[_TOKENIZER] = self.text.nbytes
+        return sorted(sizes, key=lambda name: -sizes[name])
+
+    @property
+    def tokenizer(self) -> str | None:
+        """The text of tokenizer.json; None if there is none. Raises ModelError if it is damaged."""
+        if self.text is None:
+            return None
+        self.check_digest(_TOKENIZER)
+        require_address_space(_BYTES_PER_TEXT_BYTE * self.text.nbytes + _TEXT_BYTES, "the tokenizer's text")
+        try:
+            return str(self.text.data, "utf-8").rstrip(" ")
+        except UnicodeError as error:
+            raise ModelError(f"the tokenizer is not valid UTF-8: {error}") from None
 
     def check_digest(self, name: str) -> None:
-        """Raise ModelError unless the bytes of tensor `name` have the SHA-256 that the header says."""
-        if _sha256(self.tensors[name].data.cast("B")) != self.digests[name]:
-            raise ModelError(f"the bytes of tensor {name!r} do not match their SHA-256: the file is damaged")
+        """Raise ModelError unless the bytes of tensor `name` have the digest that the header says."""
+        tensor = self.text if name == _TOKENIZER else self.tensors[name]
+        if tensor is not None and _digest(tensor) != self.digests[name]:
+            raise ModelError(f"the bytes of tensor {name!r} do not match their digest: the file is damaged")
 
 
-def tensor_digests(tensors: Mapping[str, npt.NDArray[Any]]) -> dict[str, str]:
-    """SHA-256 of every tensor's bytes, as a model file's header has them."""
-    return {name: _sha256(np.ascontiguousarray(t).data.cast("B")) for name, t in tensors.items()}
+def in_memory(
+    program: Program, tensors: dict[str, Tensor], task: Task, tokenizer: str | None = None
+) -> ModelFile:
+    """What a file of these would be read as, without provenance and report."""
+    text = None if tokenizer is None else _text(tokenizer)
+    return ModelFile(
+        path="the quantized model",
+        program=program,
+        tensors=tensors,
+        digests=_digests(_with_text(tensors, text)),
+        task=task,
+        text=text,
+        provenance={},
+        report={},
+        header_digest="",
+        file_bytes=0,
+    )
 
 
 def write(
@@ -106,15 +141,20 @@ def write(
     task = task.to_dict() if isinstance(task, Task) else task
     entries: dict[str, Any] = {}
     end = 0
-    for name, tensor in tensors.items():
+    if _TOKENIZER in tensors:
+        raise ModelError(f"no tensor can be called {_TOKENIZER!r}: that name is the tokenizer's")
+    stored = _with_text(tensors, None if tokenizer is None else _text(tokenizer))
+    for name, tensor in stored.items():
         code = next((code for code, dtype in _DTYPES.items() if dtype == tensor.dtype), None)
+        if name == _TOKENIZER:
+            code = _TEXT
         if code is None:
             raise ModelError(f"tensor {name!r} is {tensor.dtype}; a model file holds int8, int16 and int32")
         begin, end = end, end + tensor.nbytes
         entries[name] = {"dtype": code, "shape": list(tensor.shape), "data_offsets": [begin, end]}
     _check_tensors(entries, end)
-    data = [np.ascontiguousarray(tensor).data.cast("B") for tensor in tensors.values()]
-    digests = tensor_digests(tensors)
+    data = [np.ascontiguousarray(tensor).data.cast("B") for tensor in stored.values()]
+    digests = _digests(stored)
     metadata = {
         "format": FORMAT,
         "version": VERSION,
@@ -123,10 +163,8 @@ def write(
         "provenance": strict_json.dumps(provenance, "the provenance"),
         "report": strict_json.dumps(report, "the report"),
         "digests": strict_json.dumps(digests, "the digests"),
-        "header_sha256": _NO_DIGEST,
+        "header_digest": _NO_DIGEST,
     }
-    if tokenizer is not None:
-        metadata["tokenizer"] = tokenizer
     # Tensors stand in data order, so the header is joined here rather than sorted as a whole.
     members = {"__metadata__": metadata, **entries}.items()
     parts = [f'"{name}":{strict_json.dumps(member, "the metadata")}' for name, member in members]
@@ -135,7 +173,7 @@ def write(
     strict_json.loads(header, "the header")
     _check_metadata(metadata, entries)
     header = header.replace(
-        f'"header_sha256":"{_NO_DIGEST}"'.encode(), f'"header_sha256":"{_sha256(header)}"'.encode()
+        _HEADER_DIGEST_KEY + _NO_DIGEST.encode(), _HEADER_DIGEST_KEY + _digest(header).encode()
     )
     if len(header) > MAX_HEADER_BYTES:
         raise ModelError(f"the header would be {len(header)} bytes; the limit is {MAX_HEADER_BYTES}")
@@ -145,8 +183,8 @@ def write(
 def read(path: str | os.PathLike[str]) -> ModelFile:
     """Map and check a model file. Raises ModelError, beginning with the path, on any defect.
 
-    The bytes of weight matrices and embedding tables are not read, so their digests are not
-    checked: `ModelFile.check_digest` does that.
+    The bytes of weight matrices, embedding tables and the tokenizer are not read, so their digests are
+    not checked: `ModelFile.check_digest` does that.
     """
     shown = os.fspath(path)
     try:
@@ -165,35 +203,43 @@ def _read(path: str) -> ModelFile:
         raise ModelError(
             "a safetensors file but no pyqrt model; `pyqrt quantize` makes one from a checkpoint"
         )
-    digest = _check_header_digest(raw)
     version = metadata.get("version")
+    if version == "1":
+        raise ModelError("format version '1', from before the first release: quantize the checkpoint again")
+    if data_start % ALIGNMENT:
+        raise ModelError(f"the data begins at byte {data_start}, not at a multiple of {ALIGNMENT}")
+    digest = _check_header_digest(raw)
     if version != VERSION:
         raise ModelError(f"format version {version!r}; this pyqrt reads {VERSION!r}: install a newer one")
     _check_tensors(header, len(mapped) - data_start)
     program, task, provenance, report, digests = _check_metadata(metadata, header)
-    tensors: dict[str, Tensor] = {}
-    for name, entry in header.items():
-        begin, end = entry["data_offsets"]
-        dtype = _DTYPES[entry["dtype"]]
-        flat = np.frombuffer(mapped, dtype, (end - begin) // dtype.itemsize, data_start + begin)
-        tensors[name] = flat.reshape(entry["shape"])
+    text = header.pop(_TOKENIZER, None)
+    tensors: dict[str, Tensor] = {
+        name: _view(mapped, data_start, entry, _DTYPES[entry["dtype"]]) for name, entry in header.items()
+    }
     file = ModelFile(
         path=path,
         program=program,
         tensors=tensors,
         digests=digests,
         task=task,
-        tokenizer=metadata.get("tokenizer"),
+        text=None if text is None else _view(mapped, data_start, text, np.dtype(np.uint8)),
         provenance=provenance,
         report=report,
-        header_sha256=digest,
+        header_digest=digest,
         file_bytes=len(mapped),
     )
-    weights = set(file.weights)
+    unchecked = set(file.unchecked)
     for name in tensors:
-        if name not in weights:
+        if name not in unchecked:
             file.check_digest(name)
     return file
+
+
+def _view(mapped: mmap.mmap, data_start: int, entry: dict[str, Any], dtype: np.dtype[Any]) -> Any:
+    begin, end = entry["data_offsets"]
+    flat = np.frombuffer(mapped, dtype, (end - begin) // dtype.itemsize, data_start + begin)
+    return flat.reshape(entry["shape"])
 
 
 def _map(path: str) -> mmap.mmap:
@@ -229,15 +275,7 @@ def _read_header(mapped: mmap.mmap) -> tuple[dict[str, Any], bytes, int]:
     raw = mapped[8 : 8 + length]
     if raw[:1] != b"{":
         raise ModelError("no pyqrt model: the header does not begin with '{'")
-    # Most of a header is its tokenizer.
-    tokenizer, rest = strict_json.take_string(raw, "tokenizer", "the header")
-    header = strict_json.loads(rest, "the header")
-    if tokenizer is not None:
-        metadata = header.get("__metadata__")
-        if not isinstance(metadata, dict) or metadata.get("tokenizer") != "":
-            raise ModelError("the header has a key 'tokenizer' outside the metadata")
-        metadata["tokenizer"] = tokenizer
-    return header, raw, 8 + length
+    return strict_json.loads(raw, "the header"), raw, 8 + length
 
 
 def _check_header_digest(raw: bytes) -> str:
@@ -246,9 +284,9 @@ def _check_header_digest(raw: bytes) -> str:
     digest = raw[begin:end]
     count = raw.count(_HEADER_DIGEST_KEY)
     if count != 1 or not _DIGEST.fullmatch(digest) or raw[end : end + 1] != b'"':
-        raise ModelError(f"the header has {count} entries 'header_sha256', not one of 64 hex digits")
-    if _sha256(raw[:begin], _NO_DIGEST.encode(), raw[end:]) != digest.decode():
-        raise ModelError("the header does not match its SHA-256: the file is damaged or was edited")
+        raise ModelError(f"the header has {count} entries 'header_digest', not one of 64 hex digits")
+    if _digest(raw[:begin] + _NO_DIGEST.encode() + raw[end:]) != digest.decode():
+        raise ModelError("the header does not match its digest: the file is damaged or was edited")
     return digest.decode()
 
 
@@ -263,15 +301,16 @@ def _check_tensors(entries: dict[str, Any], data_bytes: int) -> None:
             raise ModelError(f"{where}: a name is 1 to 256 letters, digits, '.', '_' or '-'")
         if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
             raise ModelError(f"{where} must have exactly dtype, shape and data_offsets")
-        dtype = _DTYPES.get(entry["dtype"]) if isinstance(entry["dtype"], str) else None
-        if dtype is None:
-            raise ModelError(f"{where} has dtype {str(entry['dtype'])[:40]!r}; allowed: {', '.join(_DTYPES)}")
-        shape, offsets = entry["shape"], entry["data_offsets"]
-        if not _is_int_list(shape) or not 1 <= len(shape) <= MAX_RANK or min(shape) < 1:
-            raise ModelError(f"{where}: the shape must be 1 to {MAX_RANK} positive integers")
+        code, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+        allowed = (_TEXT,) if name == _TOKENIZER else tuple(_DTYPES)
+        if code not in allowed:
+            raise ModelError(f"{where} has dtype {str(code)[:40]!r}; allowed: {', '.join(allowed)}")
+        rank = 1 if name == _TOKENIZER else MAX_RANK
+        if not _is_int_list(shape) or not 1 <= len(shape) <= rank or min(shape) < 1:
+            raise ModelError(f"{where}: the shape must be 1 to {rank} positive integers")
         if not _is_int_list(offsets) or len(offsets) != 2 or offsets[0] != position:
             raise ModelError(f"{where}: data_offsets must begin at {position}, where its predecessor ends")
-        size = math.prod(shape) * dtype.itemsize
+        size = math.prod(shape) * (1 if name == _TOKENIZER else _DTYPES[code].itemsize)
         position = offsets[1]
         if position - offsets[0] != size:
             raise ModelError(
@@ -292,7 +331,7 @@ def _check_metadata(
     metadata: dict[str, Any], entries: dict[str, Any]
 ) -> tuple[Program, Task, dict[str, Any], dict[str, Any], dict[str, str]]:
     for key, value in metadata.items():
-        if key not in _REQUIRED and key != "tokenizer":
+        if key not in _REQUIRED:
             raise ModelError(f"the metadata has the unknown key {key[:60]!r}")
         if type(value) is not str:
             raise ModelError(f"the metadata {key!r} is not a string")
@@ -307,7 +346,7 @@ def _check_metadata(
         )
     program = decode(Program, raw_program, "program")
     named = {name for node in program.nodes for name in node.tensors.values()}
-    for name in sorted(named ^ set(entries)):
+    for name in sorted(named ^ (set(entries) - {_TOKENIZER})):
         problem = "no node uses" if name in entries else "a node names but the file lacks"
         raise ModelError(f"there is a tensor that {problem}: {name!r}")
     for output in program.outputs:
@@ -330,11 +369,26 @@ def _object(text: str, what: str) -> dict[str, Any]:
     return value
 
 
-def _sha256(*parts: bytes | memoryview) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part)
-    return digest.hexdigest()
+def _text(tokenizer: str) -> npt.NDArray[np.uint8]:
+    """The bytes of the tokenizer as they stand in the file: filled up with spaces."""
+    try:
+        raw = tokenizer.encode()
+    except (AttributeError, UnicodeError) as error:
+        raise ModelError(f"the tokenizer cannot be written: {error}") from None
+    blocks = max(1, -(-len(raw) // ALIGNMENT))
+    return np.frombuffer(raw.ljust(blocks * ALIGNMENT), np.uint8)
+
+
+def _with_text(tensors: Mapping[str, Tensor], text: npt.NDArray[np.uint8] | None) -> dict[str, Any]:
+    return dict(tensors) if text is None else {**tensors, _TOKENIZER: text}
+
+
+def _digests(tensors: Mapping[str, npt.NDArray[Any]]) -> dict[str, str]:
+    return {name: _digest(np.ascontiguousarray(t)) for name, t in tensors.items()}
+
+
+def _digest(data: bytes | npt.NDArray[Any]) -> str:
+    return "".join(f"{part:016x}" for part in _runtime.fletcher4(np.frombuffer(data, np.uint8)))
 
 
 def _write_atomically(path: Path, parts: list[bytes | memoryview]) -> None:

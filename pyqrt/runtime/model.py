@@ -12,7 +12,6 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from pyqrt import _runtime
 from pyqrt.errors import ModelError
@@ -20,11 +19,13 @@ from pyqrt.program import Limits, Program
 from pyqrt.runtime import format as model_format
 from pyqrt.runtime.devices import Parallel, find_device
 from pyqrt.runtime.tasks import DEFAULT_STRIDE, Task
-from pyqrt.runtime.tokenization import Tokenizer
 from pyqrt.runtime.verification import Verification
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from pyqrt.runtime.results import Integers, Result
+    from pyqrt.runtime.tokenization import Tokenizer
 
 MAX_BATCH_TOKENS = (1 << 31) - 1  # offsets are int32
 
@@ -56,9 +57,9 @@ def load(
         all. "texts": whole texts; each is run by one thread alone, waiting for no other. Results are equal.
     isa: the CPU's instruction set, one that `pyqrt doctor` lists as supported; None: that of the environment
         variable PYQRT_FORCE_ISA, else the best supported one. Results are equal on all.
-    verify: check the bytes of weights and embedding tables too. That reads all of the file, so threads
-        do it while `load` returns; the first run waits for them, and raises ModelError if the file
-        is damaged. Without it pages are read when used, and a damaged weight gives a wrong result,
+    verify: check the bytes of weights, embedding tables and tokenizer too. That reads all of the file,
+        so threads do it while `load` returns; the first run waits for them, and raises ModelError if the
+        file is damaged. Without it pages are read when used, and a damaged weight gives a wrong result,
         not an error. All else is checked before `load` returns, with or without it.
 
     The file stays mapped: replace it by renaming a new one over it, never by writing into it.
@@ -184,7 +185,7 @@ class Model:
         return IntegerOutput(values, self.program.outputs[index].scale)
 
     def verify(self) -> None:
-        """Return when weights and embedding tables have been checked: digests and the format's ranges.
+        """Return when weights, embedding tables and tokenizer have been checked: digests and ranges.
 
         Raises ModelError if the file is damaged. Needed only to know it before the first run, or
         after `verify=False`.
@@ -193,10 +194,16 @@ class Model:
 
     @property
     def tokenizer(self) -> Tokenizer | None:
-        """The file's tokenizer, or None. Raises ModelError if it is malformed."""
+        """The file's tokenizer, or None. Raises ModelError if it is damaged or malformed."""
+        from pyqrt.runtime.tokenization import Tokenizer  # token ids run without it
+
         with self._tokenizer_lock:
-            if self._tokenizer is None and self._file.tokenizer is not None:
-                self._tokenizer = Tokenizer(self._file.tokenizer, self.limits.max_length)
+            if self._tokenizer is None:
+                try:
+                    text = self._file.tokenizer
+                except ModelError as error:
+                    raise ModelError(f"{self._file.path}: {error}") from None
+                self._tokenizer = None if text is None else Tokenizer(text, self.limits.max_length)
             return self._tokenizer
 
     @property
@@ -234,13 +241,13 @@ class Model:
         return {
             "path": self._file.path,
             "file_bytes": self._file.file_bytes,
-            "header_sha256": self._file.header_sha256,
+            "header_digest": self._file.header_digest,
             "task": self.task.to_dict(),
             "limits": asdict(self.limits),
             "outputs": [
                 {**asdict(item), **asdict(self.program.buffers[item.buffer])} for item in self.program.outputs
             ],
-            "tokenizer": self._file.tokenizer is not None,
+            "tokenizer": self._file.text is not None,
             **self._device.describe(self._native),
             "provenance": self.provenance,
             "report": self.report,
@@ -266,7 +273,7 @@ class Model:
 
 
 def _weight_checks(file: model_format.ModelFile, native: Any) -> Verification:
-    """What reads all of the file: the digest of every weight tensor, and the ranges of all."""
+    """What reads all of the file: the digests that reading left out, and the ranges of all weights."""
 
     def check(verify: Callable[[], None]) -> None:
         try:
@@ -274,9 +281,7 @@ def _weight_checks(file: model_format.ModelFile, native: Any) -> Verification:
         except ModelError as error:
             raise ModelError(f"{file.path}: {error}") from None
 
-    # The longest first, so that the threads end together.
-    longest = sorted(file.weights, key=lambda name: -file.tensors[name].nbytes)
-    digests = [partial(check, partial(file.check_digest, name)) for name in longest]
+    digests = [partial(check, partial(file.check_digest, name)) for name in file.unchecked]
     return Verification([*digests, partial(check, native.verify)])
 
 

@@ -46,29 +46,6 @@ def loads(text: str | bytes, what: str) -> Any:
     return value
 
 
-def take_string(text: str | bytes, key: str, what: str) -> tuple[str | None, str]:
-    """The string in the first `"key":"..."`, and `text` with an empty one in its place; or None and `text`.
-
-    For a string that is most of a document, in which `loads` would look for structure in vain. Whether
-    it stood where it should, the caller sees in what `loads` makes of the rest. Raises ModelError,
-    beginning with `what`, if the string is not valid.
-    """
-    _, text = _both(text, what)
-    opening = f'"{key}":"'
-    found = text.find(opening)
-    if found < 0:
-        return None, text
-    begin = found + len(opening)
-    try:
-        value, end = json.JSONDecoder().raw_decode(text, begin - 1)
-        value.encode()
-    except UnicodeError:
-        raise ModelError(f"{what} has a string with half a surrogate pair") from None
-    except ValueError as error:
-        raise ModelError(f"{what} is not valid JSON: {error}") from None
-    return value, text[:begin] + text[end - 1 :]
-
-
 def dumps(value: Any, what: str) -> str:
     """The one text of `value`: sorted keys, no spaces, UTF-8. Raises ModelError if there is none."""
     try:

@@ -100,7 +100,7 @@ def _model_candidate(path: Path, device: str) -> Candidate:
         system=PYQRT,
         variant=str(variant or path.stem),
         job=Job(PYQRT, str(variant or path.stem), str(path), device),
-        digest=file.header_sha256,
+        digest=file.header_digest,
     )
 
 

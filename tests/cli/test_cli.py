@@ -173,7 +173,7 @@ def test_inspect(folder: Path) -> None:
         (line,) = (line for line in shown.splitlines() if line.split()[:1] == [node["name"]])
         assert bits in line
         assert node["variant"] in line
-    assert description["header_sha256"] in shown
+    assert description["header_digest"] in shown
     assert "no, maybe, yes" in shown
 
 

@@ -73,7 +73,7 @@ def test_is_quantized(tmp_path: Path) -> None:
     assert set(weights) == {onnx.TensorProto.INT8}
     rounded = sum(node.op_type == "QuantizeLinear" for node in model.graph.node)
     assert rounded == sum(buffer.dtype != "s32" for buffer in file.program.buffers)
-    assert [p.value for p in model.metadata_props] == [file.header_sha256]
+    assert [p.value for p in model.metadata_props] == [file.header_digest]
 
 
 def test_unknown_node(tmp_path: Path) -> None:

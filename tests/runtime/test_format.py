@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+import math
 import os
 import stat
 from pathlib import Path
@@ -13,7 +13,10 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import small_model
+from hypothesis import given
+from hypothesis import strategies as st
 
+from pyqrt import _runtime
 from pyqrt.errors import ModelError
 from pyqrt.runtime import format as model_format
 from pyqrt.runtime.tasks import Task
@@ -46,7 +49,10 @@ def test_what_is_written_is_read(sound: Path) -> None:
         np.testing.assert_array_equal(file.tensors[name], tensor)
         assert not file.tensors[name].flags.writeable
         assert file.tensors[name].ctypes.data % 64 == 0
-    assert file.weights == [name for name, tensor in tensors.items() if tensor.dtype == np.int8]
+    weights = {name for name, tensor in tensors.items() if tensor.dtype == np.int8}
+    assert set(file.unchecked) == weights | {"tokenizer"}
+    sizes = [len(file.tokenizer) if n == "tokenizer" else tensors[n].nbytes for n in file.unchecked]
+    assert sizes == sorted(sizes, reverse=True)
     assert file.file_bytes == sound.stat().st_size
 
 
@@ -55,7 +61,8 @@ def test_tensors_are_the_mapped_file_not_copies(sound: Path) -> None:
     addresses = [view.ctypes.data for view in views]
     sizes = [view.nbytes for view in views]
     assert addresses == [addresses[0] + sum(sizes[:i]) for i in range(len(sizes))]
-    assert addresses[0] % os.sysconf("SC_PAGESIZE") == (sound.stat().st_size - sum(sizes)) % 4096
+    start = 8 + int.from_bytes(sound.read_bytes()[:8], "little")
+    assert addresses[0] % os.sysconf("SC_PAGESIZE") == start % 4096
 
 
 def test_same_arguments_give_the_same_bytes(tmp_path: Path) -> None:
@@ -67,6 +74,7 @@ def test_same_arguments_give_the_same_bytes(tmp_path: Path) -> None:
 def test_safetensors_opens_it(sound: Path) -> None:
     _, tensors = small_model.build(small_model.EMBEDDING)
     loaded = safetensors.numpy.load_file(sound)
+    assert loaded.pop("tokenizer").tobytes().decode().strip() == small_model.tokenizer_json()
     assert set(loaded) == set(tensors)
     for name, tensor in tensors.items():
         np.testing.assert_array_equal(loaded[name], tensor)
@@ -80,12 +88,55 @@ def test_digests_are_what_the_specification_says(sound: Path) -> None:
     metadata = header.pop("__metadata__")
     begin, end = header["embedding_0.word"]["data_offsets"]
     digests = json.loads(metadata["digests"])
-    assert digests["embedding_0.word"] == hashlib.sha256(data[begin:end]).hexdigest()
+    assert digests["embedding_0.word"] == small_model.digest(data[begin:end])
     text = raw[8 : len(raw) - len(data)]
     assert (8 + len(text)) % 64 == 0
-    zeroed = text.replace(metadata["header_sha256"].encode(), b"0" * 64)
-    assert metadata["header_sha256"] == hashlib.sha256(zeroed).hexdigest()
-    assert model_format.read(sound).header_sha256 == metadata["header_sha256"]
+    zeroed = text.replace(metadata["header_digest"].encode(), b"0" * 64)
+    assert metadata["header_digest"] == small_model.digest(zeroed)
+    assert model_format.read(sound).header_digest == metadata["header_digest"]
+
+
+words_of_extremes = st.sampled_from([0, 1, 2**31, 2**32 - 1]) | st.integers(0, 2**32 - 1)
+
+
+@given(words=st.lists(words_of_extremes, max_size=70))
+def test_the_checksum_of_any_words(words: list[int]) -> None:
+    data = np.array(words, "<u4")
+    sums = _runtime.fletcher4(data.view(np.uint8))
+    assert "".join(f"{value:016x}" for value in sums) == small_model.digest(data.tobytes())
+
+
+def test_the_checksum_wraps() -> None:
+    """A hundred thousand of the largest words: three of the sums exceed 64 bits more than once."""
+    data = np.full(400_000, 255, np.uint8)
+    expected = [(2**32 - 1) * math.comb(100_000 + k, k + 1) % 2**64 for k in range(4)]
+    assert list(_runtime.fletcher4(data)) == expected
+
+
+def test_the_checksum_tells_pages_apart() -> None:
+    """Blocks of zeros, blocks exchanged, blocks repeated: what disks and copies do to files."""
+    data = np.random.default_rng(3).integers(-127, 128, 1 << 16).astype(np.int8).view(np.uint8)
+    whole = _runtime.fletcher4(data)
+    pages = data.reshape(-1, 4096)
+    seen = {tuple(whole)}
+    for i in range(len(pages)):
+        for other in (np.zeros_like(pages[0]), pages[(i + 1) % len(pages)]):
+            changed = pages.copy()
+            changed[i] = other
+            seen.add(tuple(_runtime.fletcher4(changed.reshape(-1))))
+        for j in range(i):
+            changed = pages.copy()
+            changed[[i, j]] = pages[[j, i]]
+            seen.add(tuple(_runtime.fletcher4(changed.reshape(-1))))
+    assert len(seen) == 1 + 2 * 16 + 16 * 15 // 2
+
+
+def test_the_checksum_takes_whole_words() -> None:
+    assert list(_runtime.fletcher4(np.zeros(0, np.uint8))) == [0, 0, 0, 0]
+    with pytest.raises(ModelError, match="multiple of 4"):
+        _runtime.fletcher4(np.zeros(6, np.uint8))
+    with pytest.raises(TypeError):
+        _runtime.fletcher4(np.zeros(8, np.int32))
 
 
 def test_no_tokenizer(tmp_path: Path) -> None:
@@ -94,7 +145,7 @@ def test_no_tokenizer(tmp_path: Path) -> None:
 
 
 def test_a_tokenizer_may_hold_anything(tmp_path: Path) -> None:
-    text = 'a "header_sha256":"' + "0" * 64 + '" \\" \\\\ \u0000 \U0001f600 {[' * 99
+    text = 'a "header_digest":"' + "0" * 64 + '" \\" \\\\ \u0000 \U0001f600 {[' * 99
     write(tmp_path / "m", tokenizer=text)
     assert model_format.read(tmp_path / "m").tokenizer == text
 
@@ -130,7 +181,7 @@ def test_a_mapped_model_survives_replacement(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"tensors": {}}, "0 tensors"),
+        ({"tensors": {}, "tokenizer": None}, "0 tensors"),
         ({"tensors": {"x": np.zeros(64, np.float32)}}, "float32"),
         ({"tensors": {"x": np.zeros(64, ">i4")}}, "int32"),
         ({"tensors": {"x": np.zeros(63, np.int8)}}, "multiple of 64"),
@@ -143,6 +194,8 @@ def test_a_mapped_model_survives_replacement(tmp_path: Path) -> None:
         ({"report": []}, "not a JSON object"),
         ({"provenance": {"x": "\ud800"}}, "the provenance cannot be written"),
         ({"tokenizer": b"{}"}, "cannot be written"),
+        ({"tokenizer": "\ud800"}, "cannot be written"),
+        ({"tensors": {"tokenizer": np.zeros(64, np.int8)}}, "that name is the tokenizer's"),
         ({"task": {"kind": "translation", "output": "x"}}, "task.kind"),
         ({"task": Task("embedding", "other")}, "not one of the program's"),
         ({"task": Task("embedding", "embedding", ("a",))}, "needs no labels"),
@@ -163,16 +216,16 @@ def test_a_missing_folder(tmp_path: Path) -> None:
         write(tmp_path / "nowhere" / "m.qrt")
 
 
-def test_the_tokenizer_is_read_whoever_wrote_the_header(sound: Path, tmp_path: Path) -> None:
-    """Blanks between the tokens of JSON, escapes, any order of keys: the same string."""
+def test_headers_that_others_write(sound: Path, tmp_path: Path) -> None:
+    """Blanks between the tokens of JSON, escapes, any order of keys: the same model."""
     header, data = small_model.parts(sound)
-    expected = model_format.read(sound).tokenizer
-    assert expected == header["__metadata__"]["tokenizer"]
+    expected = model_format.read(sound)
     header["__metadata__"] = dict(reversed(header["__metadata__"].items()))
     for ascii_only in (True, False):
         for separators in ((",", ":"), (" , ", " : ")):
             raw = json.dumps(header, ensure_ascii=ascii_only, separators=separators).replace(
-                '"header_sha256" : "', '"header_sha256":"'
+                '"header_digest" : "', '"header_digest":"'
             )
-            path = small_model.join(tmp_path / "m.qrt", raw.encode(), data)
-            assert model_format.read(path).tokenizer == expected
+            file = model_format.read(small_model.join(tmp_path / "m.qrt", raw.encode(), data))
+            assert (file.program, file.task) == (expected.program, expected.task)
+            assert file.tokenizer == expected.tokenizer

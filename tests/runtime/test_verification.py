@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import threading
 import time
@@ -17,7 +18,7 @@ from pyqrt.runtime import Model, load
 from pyqrt.runtime import format as model_format
 from pyqrt.runtime.verification import Verification
 
-DAMAGE = "the bytes of tensor 'linear_2.weight' do not match their SHA-256: the file is damaged"
+DAMAGE = "the bytes of tensor 'linear_2.weight' do not match their digest: the file is damaged"
 
 
 class Gate:
@@ -54,7 +55,7 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Gate:
     check = model_format.ModelFile.check_digest
 
     def check_later(self: model_format.ModelFile, name: str) -> None:
-        if self.tensors[name].dtype == np.int8:
+        if name in self.tensors and self.tensors[name].dtype == np.int8:
             gate.wait()
         check(self, name)
 
@@ -114,6 +115,27 @@ def test_without_verification_no_weight_is_checked(damaged: Path, held: Gate) ->
     with pytest.raises(ModelError, match=DAMAGE):
         model.verify()
     assert model.run([[1, 2]]).values.shape == (1, small_model.WIDTH)  # as was asked for
+
+
+def test_no_damaged_tokenizer_is_parsed(sound: Path, tmp_path: Path) -> None:
+    """Not even without verification, which is about weights."""
+    header, data = small_model.parts(sound)
+    begin, end = header["tokenizer"]["data_offsets"]
+    path = small_model.join(tmp_path / "m.qrt", header, data[:begin] + b" " + data[begin + 1 :])
+    unverified = load(path, verify=False)
+    assert unverified.run([[1, 2]]).values.shape == (1, small_model.WIDTH)
+    message = f"^{path}: the bytes of tensor 'tokenizer' do not match their digest"
+    for use in (lambda: unverified("a"), unverified.verify, lambda: load(path).run([[1, 2]])):
+        with pytest.raises(ModelError, match=message):
+            use()
+    metadata = header["__metadata__"]
+    text = b"\xff" + data[begin + 1 : end]
+    metadata["digests"] = json.dumps(
+        json.loads(metadata["digests"]) | {"tokenizer": small_model.digest(text)}
+    )
+    small_model.join(path, header, data[:begin] + text)
+    with pytest.raises(ModelError, match=f"^{path}: the tokenizer is not valid UTF-8"):
+        load(path)("a")
 
 
 def test_concurrent_first_runs_all_fail(damaged: Path, held: Gate) -> None:
