@@ -48,8 +48,9 @@ const PairedWeights::Place& PairedWeights::place(Isa isa, const LinearArgs& args
   return at->second;
 }
 
-void PairedWeights::prepare(ThreadPool& pool) {
+void PairedWeights::prepare(ThreadPool& pool, int64_t tokens) {
   if (!are_made_.load(std::memory_order_acquire)) {
+    if (tokens_.fetch_add(tokens, std::memory_order_relaxed) + tokens < kTokensBefore) return;
     pool.run(static_cast<int64_t>(all_.size()),
              [&](int64_t i, int) { all_[static_cast<std::size_t>(i)]->make(); });
     are_made_.store(true, std::memory_order_release);

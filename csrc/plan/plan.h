@@ -26,7 +26,7 @@ class Plan {
   std::size_t scratch_bytes(int64_t max_length) const;
 
   // To call before every run: see PairedWeights::prepare.
-  void prepare(ThreadPool& pool) const { paired_weights_->prepare(pool); }
+  void prepare(ThreadPool& pool, int64_t tokens) const { paired_weights_->prepare(pool, tokens); }
 
   // Reads every weight and checks what the constructor took on trust. Throws Error.
   void verify() const;

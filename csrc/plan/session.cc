@@ -40,7 +40,7 @@ void Session::run(const int32_t* ids, const int32_t* types, const int32_t* offse
   const Limits& limits = plan_->program().limits;
   check_offsets(limits, offsets, sequences, offsets[sequences]);
   check_tokens(limits, ids, types, offsets, sequences);
-  plan_->prepare(pool_);
+  plan_->prepare(pool_, offsets[sequences]);
   const Call call{ids, types, offsets, outputs};
   if (parallel_ == Parallel::kRows) {
     run_rows(call, sequences);
