@@ -51,10 +51,12 @@ const PairedWeights::Place& PairedWeights::place(Isa isa, const LinearArgs& args
 void PairedWeights::prepare(ThreadPool& pool, int64_t tokens) {
   if (!are_made_.load(std::memory_order_acquire)) {
     if (tokens_.fetch_add(tokens, std::memory_order_relaxed) + tokens < kTokensBefore) return;
-    pool.run(static_cast<int64_t>(all_.size()),
-             [&](int64_t i, int) { all_[static_cast<std::size_t>(i)]->make(); });
+    pool.run(static_cast<int64_t>(all_.size()), [&](int64_t i, int) {
+      all_[static_cast<std::size_t>(i)]->make();
+      all_[static_cast<std::size_t>(i)]->give_back();
+    });
     are_made_.store(true, std::memory_order_release);
-  } else if (!were_given_back_.exchange(true, std::memory_order_relaxed)) {
+  } else if (!were_given_back_again_.exchange(true, std::memory_order_relaxed)) {
     for (const Place* place : all_) place->give_back();
   }
 }

@@ -40,11 +40,11 @@ class PairedWeights {
   const Place& place(Isa isa, const LinearArgs& args, bool is_mapped_file);
 
   // To call before every run, with the number of its tokens. Makes everything as soon as that and
-  // the runs before have kTokensBefore tokens. The next call, when whoever checks weights beside
-  // the first run has read them, gives back the pages of a mapped file that are needed no more. Any
-  // number of threads may call it; those who do so at the same time do the same twice, so nothing
-  // is locked which a fork could leave locked. Never throws: without memory for it a weight is used
-  // as it is.
+  // the runs before have kTokensBefore tokens, and gives back the pages of a mapped file that are
+  // needed no more; the next call does so again, because whoever checks weights beside the first
+  // run may have read them meanwhile. Any number of threads may call it; those who do so at the
+  // same time do the same twice, so nothing is locked which a fork could leave locked. Never
+  // throws: without memory for it a weight is used as it is.
   void prepare(ThreadPool& pool, int64_t tokens);
 
   // About as many tokens as save by paired weights the time that making them takes (BERT-base and
@@ -57,7 +57,7 @@ class PairedWeights {
   std::vector<Place*> all_;
   std::atomic<int64_t> tokens_{0};
   std::atomic<bool> are_made_{false};
-  std::atomic<bool> were_given_back_{false};
+  std::atomic<bool> were_given_back_again_{false};
 };
 
 }  // namespace pyqrt

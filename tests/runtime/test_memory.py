@@ -165,6 +165,30 @@ def test_rearranged_weights_are_in_memory_once(tmp_path: Path) -> None:
     assert whole - rearranged > matrices * 9 // 10
 
 
+PEAK = """
+import sys
+import pyqrt
+
+def peak():
+    (line,) = (line for line in open("/proc/self/status") if line.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024
+
+model = pyqrt.load(sys.argv[1], threads=1, isa="avx2")
+model.run([[1] * 99] * 5)
+before = peak()
+model.run([[1] * 99])
+print(peak() - before)
+"""
+
+
+@needs_avx2
+def test_rearranged_weights_are_never_all_in_memory_twice(tmp_path: Path) -> None:
+    """Not even at the peak: what the file had of a weight goes when the next is being rearranged."""
+    path = save_small_weights(tmp_path / "small.qrt")
+    matrices = sum(tensor.nbytes for tensor in model_format.read(path).tensors.values() if tensor.ndim == 4)
+    assert int(python(PEAK, str(path)).stdout) < matrices // 2
+
+
 @needs_avx2
 @pytest.mark.parametrize("threads", [1, 2])
 def test_rearranging_weights_changes_no_result(tmp_path: Path, threads: int) -> None:
