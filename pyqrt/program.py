@@ -2,6 +2,7 @@
 
 `pyqrt.lower` writes it, `csrc/plan` checks and runs it, `tests/oracle` runs it in big integers.
 It is plain data: no family names, no real numbers except the outputs' scales, which no kernel sees.
+Named tuples, because every process that runs a model makes these classes, and dataclasses take longer.
 
 A buffer holds one row per token ("tokens") or per sequence ("sequences") of the packed batch.
 A node reads buffers, writes buffers, and names its constant tensors. Kinds of nodes, with the
@@ -52,8 +53,7 @@ per-channel arrays one-dimensional. Every tensor is zero-padded so that its size
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 DType = Literal["s8", "s16", "s32"]
 Rows = Literal["tokens", "sequences"]
@@ -61,8 +61,7 @@ Rows = Literal["tokens", "sequences"]
 PROGRAM_VERSION = 1
 
 
-@dataclass(frozen=True)
-class Buffer:
+class Buffer(NamedTuple):
     """A numbered intermediate: `width` elements of `dtype` for every row."""
 
     dtype: DType
@@ -70,20 +69,18 @@ class Buffer:
     width: int
 
 
-@dataclass(frozen=True)
-class Node:
+class Node(NamedTuple):
     """One operation. `tensors` maps the op's tensor roles to names in the file."""
 
     op: str
     name: str
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
-    attributes: dict[str, int | str] = field(default_factory=dict)
-    tensors: dict[str, str] = field(default_factory=dict)
+    attributes: dict[str, int | str]
+    tensors: dict[str, str]
 
 
-@dataclass(frozen=True)
-class Output:
+class Output(NamedTuple):
     """A result: real value = integer in `buffer` * `scale`."""
 
     name: str
@@ -91,8 +88,7 @@ class Output:
     scale: float
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(NamedTuple):
     """What token ids, lengths and token types a program accepts."""
 
     vocab_size: int
@@ -100,8 +96,7 @@ class Limits:
     type_vocab_size: int
 
 
-@dataclass(frozen=True)
-class Program:
+class Program(NamedTuple):
     """Nodes in the order they run; every buffer is written once, before it is read."""
 
     limits: Limits
@@ -112,11 +107,10 @@ class Program:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists, dicts, strings and numbers, ready for JSON and for the C++ plan."""
-        # asdict copies every string and number by itself, which takes a fifth of the time to load.
         return {
             "version": self.version,
-            "limits": dict(vars(self.limits)),
-            "buffers": [dict(vars(buffer)) for buffer in self.buffers],
+            "limits": self.limits._asdict(),
+            "buffers": [buffer._asdict() for buffer in self.buffers],
             "nodes": [
                 {
                     "op": node.op,
@@ -128,7 +122,7 @@ class Program:
                 }
                 for node in self.nodes
             ],
-            "outputs": [dict(vars(output)) for output in self.outputs],
+            "outputs": [output._asdict() for output in self.outputs],
         }
 
     @staticmethod

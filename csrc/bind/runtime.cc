@@ -25,12 +25,17 @@ py::list isas() {
   return list;
 }
 
-std::array<uint64_t, 4> fletcher4_of(const py::array_t<uint8_t, py::array::c_style>& bytes) {
-  if (bytes.size() % 4 != 0) throw Error("the checksum is of a multiple of 4 bytes");
-  const void* data = bytes.data();
-  const int64_t size = bytes.size();
+std::string digest(const py::array& array) {
+  if ((array.flags() & py::array::c_style) == 0) throw Error("a digest is of a contiguous array");
+  if (array.nbytes() % 4 != 0) throw Error("a digest is of a multiple of 4 bytes");
+  const void* data = array.data();
+  const int64_t bytes = array.nbytes();
+  std::string digits;
   const py::gil_scoped_release release;
-  return fletcher4(data, size);
+  for (const uint64_t sum : fletcher4(data, bytes)) {
+    for (int shift = 60; shift >= 0; shift -= 4) digits += "0123456789abcdef"[sum >> shift & 15];
+  }
+  return digits;
 }
 
 }  // namespace
@@ -64,9 +69,9 @@ PYBIND11_MODULE(_runtime, module) {
       .def_property_readonly("threads", &Session::threads)
       .def_property_readonly("arena_bytes", &Session::arena_bytes);
 
-  module.def("fletcher4", &pyqrt::fletcher4_of, py::arg("bytes").noconvert(),
-             "Four sums of 64 bits over the bytes' little-endian words of 32 bits "
-             "(csrc/base/fletcher.h).");
+  module.def(
+      "digest", &pyqrt::digest, py::arg("array").noconvert(),
+      "64 hex digits: Fletcher's sums over the array's words of 32 bits (csrc/base/fletcher.h).");
   module.def("isas", &pyqrt::isas, "The instruction-set variants, best first.");
   module.def("default_isa", [] { return std::string(isa_name(pyqrt::default_isa())); });
   module.def("available_cpus", &pyqrt::available_cpus);

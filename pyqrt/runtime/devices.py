@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import importlib
 import re
-from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from pyqrt import _runtime
 from pyqrt.errors import ModelError
@@ -19,8 +18,7 @@ _GPU_MODULES = {"cuda": "_cuda", "cuda-emulator": "_cuda_emulator"}
 _CPU = "cpu"
 
 
-@dataclass(frozen=True)
-class Device:
+class Device(NamedTuple):
     """A device that is there. `new_model` and `new_session` wrap classes of its module."""
 
     name: str

@@ -15,8 +15,7 @@ import re
 import stat
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -51,12 +50,11 @@ _TEXT = "U8"
 _NAME = re.compile(r"[A-Za-z0-9_.\-]{1,256}")
 _HEADER_DIGEST_KEY = b'"header_digest":"'
 _DIGEST = re.compile(rb"[0-9a-f]{64}")
-_NO_DIGEST = "0" * 64
+_NO_DIGEST = b"0" * 64
 _REQUIRED = ("format", "version", "program", "task", "provenance", "report", "digests", "header_digest")
 
 
-@dataclass(frozen=True)
-class ModelFile:
+class ModelFile(NamedTuple):
     """A checked model file. `tensors` and `text`, the tokenizer's, are read-only views of the mapped file.
 
     All is checked but the digests of what `unchecked` names.
@@ -96,7 +94,7 @@ class ModelFile:
     def check_digest(self, name: str) -> None:
         """Raise ModelError unless the bytes of tensor `name` have the digest that the header says."""
         tensor = self.text if name == _TOKENIZER else self.tensors[name]
-        if tensor is not None and _digest(tensor) != self.digests[name]:
+        if tensor is not None and _runtime.digest(tensor) != self.digests[name]:
             raise ModelError(f"the bytes of tensor {name!r} do not match their digest: the file is damaged")
 
 
@@ -163,7 +161,7 @@ def write(
         "provenance": strict_json.dumps(provenance, "the provenance"),
         "report": strict_json.dumps(report, "the report"),
         "digests": strict_json.dumps(digests, "the digests"),
-        "header_digest": _NO_DIGEST,
+        "header_digest": _NO_DIGEST.decode(),
     }
     # Tensors stand in data order, so the header is joined here rather than sorted as a whole.
     members = {"__metadata__": metadata, **entries}.items()
@@ -172,9 +170,8 @@ def write(
     header += b" " * (-(8 + len(header)) % ALIGNMENT)
     strict_json.loads(header, "the header")
     _check_metadata(metadata, entries)
-    header = header.replace(
-        _HEADER_DIGEST_KEY + _NO_DIGEST.encode(), _HEADER_DIGEST_KEY + _digest(header).encode()
-    )
+    digest = _runtime.digest(np.frombuffer(header, np.uint8))
+    header = header.replace(_HEADER_DIGEST_KEY + _NO_DIGEST, _HEADER_DIGEST_KEY + digest.encode())
     if len(header) > MAX_HEADER_BYTES:
         raise ModelError(f"the header would be {len(header)} bytes; the limit is {MAX_HEADER_BYTES}")
     _write_atomically(Path(path), [len(header).to_bytes(8, "little"), header, *data])
@@ -285,7 +282,8 @@ def _check_header_digest(raw: bytes) -> str:
     count = raw.count(_HEADER_DIGEST_KEY)
     if count != 1 or not _DIGEST.fullmatch(digest) or raw[end : end + 1] != b'"':
         raise ModelError(f"the header has {count} entries 'header_digest', not one of 64 hex digits")
-    if _digest(raw[:begin] + _NO_DIGEST.encode() + raw[end:]) != digest.decode():
+    unsigned = raw[:begin] + _NO_DIGEST + raw[end:]
+    if _runtime.digest(np.frombuffer(unsigned, np.uint8)) != digest.decode():
         raise ModelError("the header does not match its digest: the file is damaged or was edited")
     return digest.decode()
 
@@ -384,11 +382,7 @@ def _with_text(tensors: Mapping[str, Tensor], text: npt.NDArray[np.uint8] | None
 
 
 def _digests(tensors: Mapping[str, npt.NDArray[Any]]) -> dict[str, str]:
-    return {name: _digest(np.ascontiguousarray(t)) for name, t in tensors.items()}
-
-
-def _digest(data: bytes | npt.NDArray[Any]) -> str:
-    return "".join(f"{part:016x}" for part in _runtime.fletcher4(np.frombuffer(data, np.uint8)))
+    return {name: _runtime.digest(np.ascontiguousarray(t)) for name, t in tensors.items()}
 
 
 def _write_atomically(path: Path, parts: list[bytes | memoryview]) -> None:

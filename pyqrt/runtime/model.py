@@ -6,7 +6,6 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -243,9 +242,10 @@ class Model:
             "file_bytes": self._file.file_bytes,
             "header_digest": self._file.header_digest,
             "task": self.task.to_dict(),
-            "limits": asdict(self.limits),
+            "limits": self.limits._asdict(),
             "outputs": [
-                {**asdict(item), **asdict(self.program.buffers[item.buffer])} for item in self.program.outputs
+                {**item._asdict(), **self.program.buffers[item.buffer]._asdict()}
+                for item in self.program.outputs
             ],
             "tokenizer": self._file.text is not None,
             **self._device.describe(self._native),

@@ -1,8 +1,7 @@
-"""From parsed JSON to a frozen dataclass, by the dataclass's own annotations and nothing more."""
+"""From parsed JSON to a named tuple, by its own annotations and nothing more."""
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import types
 import typing
@@ -29,7 +28,7 @@ class _MismatchError(Exception):
 
 
 def decode(kind: type[T], value: Any, where: str) -> T:
-    """`value` as an instance of the dataclass `kind`.
+    """`value` as an instance of the named tuple `kind`.
 
     Every field must have exactly the annotated type: a bool is no int, an unknown key is an
     error, a field without a default must be there. Strings are at most `MAX_STRING` characters
@@ -45,7 +44,7 @@ def decode(kind: type[T], value: Any, where: str) -> T:
 def _decoder(kind: Any) -> Decoder:
     """The function that decodes values of one annotated type; made once, since files have thousands."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if dataclasses.is_dataclass(kind):
+    if hasattr(kind, "_fields"):
         return _fields_decoder(kind)
     if origin is Literal:
         return _plain_decoder(lambda value: type(value) is str and value in arguments, arguments)
@@ -135,13 +134,8 @@ def _union_decoder(decoders: dict[Any, Decoder]) -> Decoder:
 
 def _fields_decoder(kind: Any) -> Decoder:
     hints = typing.get_type_hints(kind)
-    fields = dataclasses.fields(kind)
-    decoders = {field.name: _decoder(hints[field.name]) for field in fields}
-    required = [
-        field.name
-        for field in fields
-        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-    ]
+    decoders = {name: _decoder(hints[name]) for name in kind._fields}
+    required = [name for name in kind._fields if name not in kind._field_defaults]
 
     def decode_fields(value: Any) -> Any:
         if type(value) is not dict:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pyqrt.errors import ModelError
 from pyqrt.program import Program
@@ -13,8 +12,7 @@ Problem = Literal["single_label_classification", "multi_label_classification", "
 DEFAULT_STRIDE = 128  # tokens that neighbouring windows of a long context share
 
 
-@dataclass(frozen=True)
-class Task:
+class Task(NamedTuple):
     """What a model's output means.
 
     `output` names the program output; `labels` its columns (classification only); `problem`
@@ -37,7 +35,7 @@ class Task:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists and strings, as in the file."""
-        return asdict(self)
+        return self._asdict()
 
 
 _ROWS = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +32,7 @@ def trace(
     Raises ModelError as `Model` does, for programs as for batches, and for a device that is not there.
     """
     outputs = tuple(Output(str(number), number, 1.0) for number in range(len(program.buffers)))
-    whole = replace(program, outputs=outputs)
+    whole = program._replace(outputs=outputs)
     where = find_device(device, threads=threads if device == "cpu" else None)
     session = where.new_session(where.new_model(whole.to_dict(), dict(tensors)))
     buffers: list[Integers] = session.run(ids, offsets, types)

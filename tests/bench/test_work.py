@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from pyqrt.bench.work import multiply_accumulates, weight_bytes
@@ -27,9 +25,9 @@ PROGRAM = Program(
     ),
     nodes=(
         linear("query_key_value", 0, 1, 6, 18, "a"),
-        Node("attention", "attention", (1,), (2,), {"num_heads": 3, "head_dim": 2}),
+        Node("attention", "attention", (1,), (2,), {"num_heads": 3, "head_dim": 2}, {}),
         linear("output", 2, 3, 6, 6, "b"),
-        Node("pool", "pool", (3,), (4,), {"kind": "first"}),
+        Node("pool", "pool", (3,), (4,), {"kind": "first"}, {}),
         linear("classifier", 4, 5, 6, 5, "c"),
     ),
     outputs=(Output("logits", 5, 1.0),),
@@ -53,12 +51,12 @@ def test_multiply_accumulates(lengths: list[int], expected: int) -> None:
 
 def test_weights_count_once_and_without_padding() -> None:
     assert weight_bytes(PROGRAM) == 6 * 18 + 6 * 6 + 6 * 5
-    shared = replace(PROGRAM, nodes=(*PROGRAM.nodes, linear("again", 2, 3, 6, 6, "b")))
+    shared = PROGRAM._replace(nodes=(*PROGRAM.nodes, linear("again", 2, 3, 6, 6, "b")))
     assert weight_bytes(shared) == weight_bytes(PROGRAM)
     assert multiply_accumulates(shared, [2]) == multiply_accumulates(PROGRAM, [2]) + 2 * 36
 
 
 def test_other_nodes_are_no_work() -> None:
-    norm = Node("layernorm", "norm", (3,), (0,), {"epsilon": 1})
-    more = replace(PROGRAM, nodes=(norm, *PROGRAM.nodes))
+    norm = Node("layernorm", "norm", (3,), (0,), {"epsilon": 1}, {})
+    more = PROGRAM._replace(nodes=(norm, *PROGRAM.nodes))
     assert multiply_accumulates(more, [9, 2]) == multiply_accumulates(PROGRAM, [9, 2])

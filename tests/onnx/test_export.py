@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 
@@ -78,16 +77,16 @@ def test_is_quantized(tmp_path: Path) -> None:
 
 def test_unknown_node(tmp_path: Path) -> None:
     file, _, _ = quantized()
-    nodes = (*file.program.nodes, Node("convolution", "layers.9", (0,), (1,)))
-    strange = dataclasses.replace(file, program=dataclasses.replace(file.program, nodes=nodes))
+    nodes = (*file.program.nodes, Node("convolution", "layers.9", (0,), (1,), {}, {}))
+    strange = file._replace(program=file.program._replace(nodes=nodes))
     with pytest.raises(ModelError, match=r"layers\.9: convolution has no ONNX form"):
         export_onnx(strange, tmp_path / "model.onnx")
     assert not (tmp_path / "model.onnx").exists()
     first = file.program.nodes[0]
-    changed = dataclasses.replace(first, attributes=first.attributes | {"dilation": 2})
-    program = dataclasses.replace(file.program, nodes=(changed, *file.program.nodes[1:]))
+    changed = first._replace(attributes=first.attributes | {"dilation": 2})
+    program = file.program._replace(nodes=(changed, *file.program.nodes[1:]))
     with pytest.raises(ModelError, match=r"embeddings\.sum: dilation of embedding has no ONNX form"):
-        export_onnx(dataclasses.replace(file, program=program), tmp_path / "model.onnx")
+        export_onnx(file._replace(program=program), tmp_path / "model.onnx")
 
 
 @pytest.mark.skipif(demo_checkpoint() is None, reason=MISSING)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -277,7 +276,7 @@ def test_refuses_bad_constants() -> None:
         run(PROGRAM, changed("out.weight", (1, 0, 15, 0), 1), IDS)
     narrow = (*PROGRAM.buffers[:10], Buffer("s32", "sequences", WIDTH + 1), *PROGRAM.buffers[11:])
     with pytest.raises(ValueError, match="unit: no result fits"):
-        run(replace(PROGRAM, buffers=narrow), TENSORS, IDS)
+        run(PROGRAM._replace(buffers=narrow), TENSORS, IDS)
 
 
 def test_proves_every_node() -> None:
@@ -288,6 +287,6 @@ def test_proves_every_node() -> None:
     with pytest.raises(BudgetError, match="head: acc"):
         prove(PROGRAM, changed("head.bias", (2,), 2**31 - 1))
     changes = changed("norm.bias16", (1,), 2**30 - 1) | {"norm.gain16": np.full(32, 32767, np.int16)}
-    louder = [replace(n, attributes=n.attributes | {"shift16": 30}) for n in PROGRAM.nodes]
+    louder = [n._replace(attributes=n.attributes | {"shift16": 30}) for n in PROGRAM.nodes]
     with pytest.raises(BudgetError, match="norm: y"):
-        prove(replace(PROGRAM, nodes=tuple(louder)), changes)
+        prove(PROGRAM._replace(nodes=tuple(louder)), changes)

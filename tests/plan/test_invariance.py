@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -130,7 +129,7 @@ def test_outputs_per_token_find_their_places_in_any_order() -> None:
     program, tensors = tiny_program(0)
     written = [buffer for node in program.nodes for buffer in node.outputs]
     stream = [buffer for buffer in written if program.buffers[buffer].rows == "tokens"][-1]
-    program = replace(program, outputs=(*program.outputs, Output("tokens", stream, 1.0)))
+    program = program._replace(outputs=(*program.outputs, Output("tokens", stream, 1.0)))
     model = _runtime.Model(program.to_dict(), tensors)
     ids, offsets, types = packed(random_sequences(tiny_encoder(), [3, 24, 1, 17, 24, 5, 9, 24] * 5))
     expected = [values.tobytes() for values in _runtime.Session(model, 1).run(ids, offsets, types)]

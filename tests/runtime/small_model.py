@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -269,5 +269,5 @@ def digest(data: bytes) -> str:
 
 def as_dict(program: Program) -> dict[str, Any]:
     """The program as JSON has it."""
-    plain: dict[str, Any] = json.loads(json.dumps(asdict(program)))
+    plain: dict[str, Any] = json.loads(json.dumps(program.to_dict()))
     return plain
