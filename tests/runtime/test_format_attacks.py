@@ -346,6 +346,17 @@ def test_hostile_headers(tmp_path: Path, header: bytes, message: str) -> None:
     refused(small_model.join(tmp_path / "m.qrt", header, b""), message)
 
 
+def test_tensors_between_cache_lines(sound: Path, tmp_path: Path) -> None:
+    """Honestly signed, and of the right size; but int32 values could begin at any byte."""
+    raw = sound.read_bytes()
+    start = 8 + int.from_bytes(raw[:8], "little")
+    for spaces in (1, 4, 32):
+        header = small_model.signed(raw[8:start] + b" " * spaces)
+        path = tmp_path / "m.qrt"
+        path.write_bytes(len(header).to_bytes(8, "little") + header + raw[start:])
+        refused(path, f"the data begins at byte {start + spaces}, not at a multiple of 64")
+
+
 def test_unsigned_edit_is_noticed(sound: Path, tmp_path: Path) -> None:
     header, data = small_model.parts(sound)
     header["__metadata__"]["provenance"] = '{"source":"trusted"}'
