@@ -113,6 +113,7 @@ def _quantized(checkpoint: Path, recipe: str, target: Path, calibration: Path | 
     stamp = target.with_suffix(".json")
     made_of = {
         "pyqrt_version": pyqrt.__version__,
+        "format": model_format.VERSION,
         "checkpoint": _weights_digest(checkpoint),
         "recipe": json.loads(json.dumps(settings)),
         "calibration": None if calibration is None else _sha256(calibration),
