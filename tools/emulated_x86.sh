@@ -1,15 +1,18 @@
 #!/usr/bin/env bash
-# pyqrt's AVX-512 kernels on an x86-64 Debian whose CPU may lack them: the C++ tests of every variant,
-# in an emulator of a whole machine (Bochs, as an Ice Lake).
+# pyqrt's kernels for instruction sets that an x86-64 Debian's CPU may lack: the C++ tests of every variant.
 #
-#   tools/emulated_x86.sh [BUILD]      builds in the folder BUILD, by default build/x86-tests
+#   tools/emulated_x86.sh [avxvnni|avx512vnni] [BUILD]   both, or one; builds in BUILD, by default build/x86-tests
 #
-# The machine starts no operating system: emulated_x86/kernel.c answers the few system calls of a static
-# program. Needs bochs, isolinux, syslinux-common, genisoimage, CMake, Ninja and a C++ compiler.
-# Exit status: 0 when all variants up to avx512vnni ran and gave equal bytes; 2 when the emulator did
-# not get so far as to start the tests; 1 otherwise.
+# avxvnni: the program runs here and emulates its one instruction itself (csrc/tests/avxvnni_by_signals.h); needs
+# AVX2. avx512vnni: it runs in an emulator of a whole machine (Bochs, as an Ice Lake), which starts no
+# operating system: emulated_x86/kernel.c answers the few system calls of a static program; needs bochs,
+# isolinux, syslinux-common and genisoimage. Both need CMake, Ninja and a C++ compiler.
+# Exit status: 0 when all variants ran and gave equal bytes; 2 when what emulates is not here or did not get so
+# far as to start the tests; 1 otherwise.
 set -euo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
+wanted='avxvnni avx512vnni'
+case ${1:-} in avxvnni | avx512vnni) wanted=$1; shift ;; esac
 build=$(realpath -m "${1:-$here/build/x86-tests}")
 level=avx512vnni model=corei7_icelake_u
 
@@ -17,15 +20,27 @@ die() { printf 'FAILED: %s\n' "$2" >&2; exit "$1"; }
 need() { [ -e "$1" ] || command -v "$1" >/dev/null || die 2 "$1 not found; install $2"; }
 
 [ "$(uname -m)" = x86_64 ] || die 2 "this builds for x86-64 with the compiler of such a machine"
+
+cmake -S "$here" -B "$build" -G Ninja -DPYQRT_TESTS=ON -DPYQRT_WERROR=ON -DPYQRT_CUDA=OFF \
+  -DCMAKE_EXE_LINKER_FLAGS=-static
+cmake --build "$build"
+
+if [[ $wanted = *avxvnni* ]]; then
+  if grep -qw avx_vnni /proc/cpuinfo; then
+    "$build/pyqrt_tests" || die 1 'the C++ tests on this CPU, which has AVX-VNNI'
+  else
+    grep -qw avx2 /proc/cpuinfo || die 2 'this CPU has no AVX2, so it cannot emulate AVX-VNNI'
+    "$build/pyqrt_tests" --emulate-avxvnni || die 1 'the C++ tests with AVX-VNNI emulated'
+  fi
+  printf 'x86-64: tested avxvnni\n'
+fi
+[[ $wanted = *avx512vnni* ]] || exit 0
+
 need bochs bochs
 need genisoimage genisoimage
 loader=/usr/lib/ISOLINUX/isolinux.bin modules=/usr/lib/syslinux/modules/bios
 need $loader isolinux
 need $modules/mboot.c32 syslinux-common
-
-cmake -S "$here" -B "$build" -G Ninja -DPYQRT_TESTS=ON -DPYQRT_WERROR=ON -DPYQRT_CUDA=OFF \
-  -DCMAKE_EXE_LINKER_FLAGS=-static
-cmake --build "$build"
 
 machine=$build/machine
 rm -rf "$machine"

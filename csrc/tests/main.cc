@@ -2,6 +2,9 @@
 // emulator. With LEVEL, the instruction set that this CPU must support best ("neondot"): so a run
 // that was meant for one and found another fails.
 //
+// pyqrt_tests --emulate-avxvnni: likewise, and AVX-VNNI's variants too, on a CPU with AVX2 that
+// lacks it.
+//
 // Prints how many cases each variant passed. Exit status: 0 all equal; 1 a difference, a variant
 // that did not run, or another CPU than asked for.
 #include <cstdio>
@@ -20,6 +23,7 @@
 #include "ops/pool/pool.h"
 #include "ops/rotary/rotary.h"
 #include "ops/softmax/softmax.h"
+#include "tests/avxvnni_by_signals.h"
 #include "tests/harness.h"
 
 namespace pyqrt::test {
@@ -27,14 +31,15 @@ namespace {
 
 std::map<std::string, std::map<Isa, int>> ran;
 int failures = 0;
+bool avxvnni_is_emulated = false;
 
-// Prints a line for `op`; false when a variant of the list that this CPU has was left out.
+// Prints a line for `op`; false when a variant of the list that can run was left out.
 template <class Function, std::size_t kCount>
 bool account(const char* op, const std::array<Kernel<Function>, kCount>& list) {
   bool complete = true;
   std::printf("%-10s", op);
   for (const auto& kernel : list) {
-    if (!isa_supported(kernel.isa)) continue;
+    if (!can_run(kernel.isa)) continue;
     const int cases = ran[op][kernel.isa];
     std::printf("  %s %d", isa_name(kernel.isa), cases);
     complete = complete && cases > 0;
@@ -46,7 +51,13 @@ bool account(const char* op, const std::array<Kernel<Function>, kCount>& list) {
 bool run(const std::string& level) {
   const Isa best = resolve_isa("");
   std::printf("best instruction set here: %s\n", isa_name(best));
-  if (!level.empty() && level != isa_name(best)) {
+  if (level == "--emulate-avxvnni") {
+    avxvnni_is_emulated = emulate_avxvnni();
+    if (!avxvnni_is_emulated) {
+      std::printf("FAILED: AVX-VNNI cannot or need not be emulated here\n");
+      return false;
+    }
+  } else if (!level.empty() && level != isa_name(best)) {
     std::printf("FAILED: this run was meant for %s\n", level.c_str());
     return false;
   }
@@ -78,10 +89,19 @@ bool run(const std::string& level) {
   complete &= account("rotary", kRotaryKernels);
   complete &= account("softmax", kSoftmaxKernels);
   std::printf("%d differences\n", failures);
+  if (avxvnni_is_emulated) {
+    const int64_t count = emulated_instructions();
+    std::printf("%lld instructions of AVX-VNNI emulated\n", static_cast<long long>(count));
+    complete &= count > 0;
+  }
   return complete && failures == 0;
 }
 
 }  // namespace
+
+bool can_run(Isa isa) {
+  return isa_supported(isa) || (isa == Isa::kAvxVnni && avxvnni_is_emulated);
+}
 
 void note_case(const std::string& op, Isa isa) {
   ++ran[op][isa];
