@@ -46,7 +46,7 @@ _BYTES_PER_TEXT_BYTE = 8  # the string with and without spaces at its end, of up
 
 _DTYPES: dict[str, np.dtype[Any]] = {"I8": np.dtype("<i1"), "I16": np.dtype("<i2"), "I32": np.dtype("<i4")}
 _TOKENIZER = "tokenizer"  # the name of the one tensor that is text
-_TEXT = "U8"
+_TEXT_DTYPES: dict[str, np.dtype[Any]] = {"U8": np.dtype(np.uint8)}
 _NAME = re.compile(r"[A-Za-z0-9_.\-]{1,256}")
 _HEADER_DIGEST_KEY = b'"header_digest":"'
 _DIGEST = re.compile(rb"[0-9a-f]{64}")
@@ -143,9 +143,7 @@ def write(
         raise ModelError(f"no tensor can be called {_TOKENIZER!r}: that name is the tokenizer's")
     stored = _with_text(tensors, None if tokenizer is None else _text(tokenizer))
     for name, tensor in stored.items():
-        code = next((code for code, dtype in _DTYPES.items() if dtype == tensor.dtype), None)
-        if name == _TOKENIZER:
-            code = _TEXT
+        code = next((code for code, dtype in _dtypes(name).items() if dtype == tensor.dtype), None)
         if code is None:
             raise ModelError(f"tensor {name!r} is {tensor.dtype}; a model file holds int8, int16 and int32")
         begin, end = end, end + tensor.nbytes
@@ -210,17 +208,19 @@ def _read(path: str) -> ModelFile:
         raise ModelError(f"format version {version!r}; this pyqrt reads {VERSION!r}: install a newer one")
     _check_tensors(header, len(mapped) - data_start)
     program, task, provenance, report, digests = _check_metadata(metadata, header)
-    text = header.pop(_TOKENIZER, None)
-    tensors: dict[str, Tensor] = {
-        name: _view(mapped, data_start, entry, _DTYPES[entry["dtype"]]) for name, entry in header.items()
-    }
+    tensors: dict[str, Any] = {}
+    for name, entry in header.items():
+        shape, begin = entry["shape"], data_start + entry["data_offsets"][0]
+        flat = np.frombuffer(mapped, _dtypes(name)[entry["dtype"]], math.prod(shape), begin)
+        tensors[name] = flat.reshape(shape)
+    text = tensors.pop(_TOKENIZER, None)
     file = ModelFile(
         path=path,
         program=program,
         tensors=tensors,
         digests=digests,
         task=task,
-        text=None if text is None else _view(mapped, data_start, text, np.dtype(np.uint8)),
+        text=text,
         provenance=provenance,
         report=report,
         header_digest=digest,
@@ -233,10 +233,9 @@ def _read(path: str) -> ModelFile:
     return file
 
 
-def _view(mapped: mmap.mmap, data_start: int, entry: dict[str, Any], dtype: np.dtype[Any]) -> Any:
-    begin, end = entry["data_offsets"]
-    flat = np.frombuffer(mapped, dtype, (end - begin) // dtype.itemsize, data_start + begin)
-    return flat.reshape(entry["shape"])
+def _dtypes(name: str) -> dict[str, np.dtype[Any]]:
+    """What the tensor of that name may be."""
+    return _TEXT_DTYPES if name == _TOKENIZER else _DTYPES
 
 
 def _map(path: str) -> mmap.mmap:
@@ -300,15 +299,16 @@ def _check_tensors(entries: dict[str, Any], data_bytes: int) -> None:
         if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
             raise ModelError(f"{where} must have exactly dtype, shape and data_offsets")
         code, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-        allowed = (_TEXT,) if name == _TOKENIZER else tuple(_DTYPES)
-        if code not in allowed:
-            raise ModelError(f"{where} has dtype {str(code)[:40]!r}; allowed: {', '.join(allowed)}")
+        dtype = _dtypes(name).get(code) if isinstance(code, str) else None
+        if dtype is None:
+            allowed = ", ".join(_dtypes(name))
+            raise ModelError(f"{where} has dtype {str(code)[:40]!r}; allowed: {allowed}")
         rank = 1 if name == _TOKENIZER else MAX_RANK
         if not _is_int_list(shape) or not 1 <= len(shape) <= rank or min(shape) < 1:
             raise ModelError(f"{where}: the shape must be 1 to {rank} positive integers")
         if not _is_int_list(offsets) or len(offsets) != 2 or offsets[0] != position:
             raise ModelError(f"{where}: data_offsets must begin at {position}, where its predecessor ends")
-        size = math.prod(shape) * (1 if name == _TOKENIZER else _DTYPES[code].itemsize)
+        size = math.prod(shape) * dtype.itemsize
         position = offsets[1]
         if position - offsets[0] != size:
             raise ModelError(
