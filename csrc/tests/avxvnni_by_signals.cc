@@ -64,11 +64,11 @@ bool is_dot_product(const unsigned char* code) {
 
 void dot_product(const unsigned char* code, SavedVectors& vectors) {
   const int destination = (code[4] >> 3 & 7) | ((code[1] & 0x80) != 0 ? 0 : 8);
-  const int source = code[2] >> 3 & 15;
+  const int source = 15 - (code[2] >> 3 & 15);
   const int weight = (code[4] & 7) | ((code[1] & 0x20) != 0 ? 0 : 8);
   unsigned char sums[32], bytes[32], signed_bytes[32];
   vectors.read(destination, sums);
-  vectors.read(15 - source, bytes);
+  vectors.read(source, bytes);
   vectors.read(weight, signed_bytes);
   for (int lane = 0; lane < 8; ++lane) {
     uint32_t sum;

@@ -129,9 +129,10 @@ def write(
     """Write a model file: the same arguments give the same bytes, all of them or none.
 
     `tensors` holds int8, int16 and int32 arrays, each a multiple of 64 bytes, exactly those that
-    the program names; they are stored in the given order. The file appears under `path` when
-    complete (temporary file in the same folder, fsync, rename). Raises ModelError when an argument
-    is not what `read` would accept, OSError when the folder cannot be written.
+    the program names; they are stored in the given order, and behind them the tokenizer, of which
+    spaces at the end are not kept. The file appears under `path` when complete (temporary file in
+    the same folder, fsync, rename). Raises ModelError when an argument is not what `read` would
+    accept, OSError when the folder cannot be written.
     """
     from pathlib import Path  # only writing needs it
 
