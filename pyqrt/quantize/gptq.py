@@ -7,12 +7,13 @@ is taken out: what an error in the weights makes of it goes into the bias, which
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from pyqrt.grids import MAX_S8
+from pyqrt.grids import MAX_S8, Vector
 
-_BLOCK = 128  # columns whose errors are spread at once
+_BLOCK = 32  # columns whose errors are spread at once
 
 
 class Moments:
@@ -27,7 +28,8 @@ class Moments:
         """Takes in rows [n, width]."""
         self.count += len(rows)
         self._total += rows.double().sum(dim=0)
-        self._products += rows.T @ rows  # single precision will do
+        single = rows.float()  # exact for integers of 8 bits, some hundreds of rows at a time
+        self._products += single.T @ single
 
     @property
     def mean(self) -> Tensor:
@@ -56,30 +58,47 @@ def round_columns(weight: Tensor, covariance: Tensor, damping: float) -> Tensor:
     """
     largest = weight.abs().amax(dim=1, keepdim=True).clamp_min(1e-30)
     order = torch.argsort(covariance.diagonal(), descending=True, stable=True)
-    rest = (weight / (largest / MAX_S8))[:, order]
-    fixed = torch.zeros_like(rest, dtype=torch.bool)
-    fixed.scatter_(1, rest.abs().argmax(dim=1, keepdim=True), True)
-    fixed &= weight.any(dim=1, keepdim=True)
-    integers = torch.where(fixed, (rest.sign() * MAX_S8), torch.zeros_like(rest))
     spread = _error_spread(covariance[order][:, order], damping)
-    for start in range(0, rest.shape[1], _BLOCK):
-        stop = min(start + _BLOCK, rest.shape[1])
-        block, own = rest[:, start:stop].clone(), spread[start:stop, start:stop]
-        errors = torch.empty_like(block)
-        for i in range(stop - start):
-            nearest = torch.floor(block[:, i] + 0.5).clamp(-MAX_S8, MAX_S8)
-            column = start + i
-            integers[:, column] = torch.where(fixed[:, column], integers[:, column], nearest)
-            errors[:, i] = (block[:, i] - integers[:, column]) / own[i, i]
-            block[:, i + 1 :] -= torch.outer(errors[:, i], own[i, i + 1 :])
-        rest[:, stop:] -= errors @ spread[start:stop, stop:]
-    return integers[:, torch.argsort(order)] * (largest / MAX_S8)
+    columns = (weight / (largest / MAX_S8)).T[order]  # [k, n], less the errors they have to make good
+    integers = torch.empty_like(columns)
+    top = columns.abs().argmax(dim=0)  # [n]
+    top_value = columns.gather(0, top[None])[0].sign() * MAX_S8
+    top[top_value == 0] = -1
+    for start in range(0, len(columns), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        errors = _round_block(
+            columns[block].numpy(),
+            spread[block, block].numpy(),
+            (top - start).numpy(),
+            top_value.numpy(),
+            integers[block].numpy(),
+        )
+        rest = slice(start + _BLOCK, None)
+        columns[rest] -= spread[block, rest].T @ torch.from_numpy(errors)
+    return integers[torch.argsort(order)].T * (largest / MAX_S8)
+
+
+def _round_block(columns: Vector, spread: Vector, top: Vector, top_value: Vector, integers: Vector) -> Vector:
+    """Rounds columns [b, n] to `integers`; the errors [b, n] that those behind the block have to make good.
+
+    Column top[r] of row r is top_value[r]. Without PyTorch: a step is too short to be shared out to threads.
+    """
+    errors = np.empty_like(columns)
+    for i, column in enumerate(columns):
+        nearest = np.clip(np.floor(column + 0.5), -MAX_S8, MAX_S8)
+        integers[i] = np.where(top == i, top_value, nearest)
+        errors[i] = (column - integers[i]) / spread[i, i]
+        columns[i + 1 :] -= np.outer(spread[i, i + 1 :], errors[i])
+    return errors
 
 
 def _error_spread(covariance: Tensor, damping: float) -> Tensor:
-    """Upper Cholesky factor of the damped inverse: row c says how column c's error is made good."""
+    """Upper Cholesky factor of the damped inverse: row c says how column c's error is made good.
+
+    Where the damped covariance is R R^T with R upper triangular, it is R^-1.
+    """
     level = damping * covariance.diagonal().mean().clamp_min(1e-12)
-    damped = covariance + level * torch.eye(len(covariance), dtype=covariance.dtype)
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
-    factor: Tensor = torch.linalg.cholesky(inverse, upper=True)
-    return factor
+    identity = torch.eye(len(covariance), dtype=covariance.dtype)
+    factor = torch.linalg.cholesky((covariance + level * identity).flip(0, 1)).flip(0, 1)
+    spread: Tensor = torch.linalg.solve_triangular(factor, identity, upper=True)
+    return spread

@@ -21,10 +21,10 @@ from pyqrt.nn import Encoder
 def on_grid(x: Tensor, grid: Grid | float) -> Tensor:
     """`x` [rows, width] rounded to the nearest values of a grid, or of an int16 scale."""
     if isinstance(grid, float):
-        return torch.floor(x / grid + 0.5).clamp(-MAX_S16, MAX_S16) * grid
+        return (x / grid).add_(0.5).floor_().clamp_(-MAX_S16, MAX_S16).mul_(grid)
     scale, shift = torch.from_numpy(grid.scale).to(x.dtype), torch.from_numpy(grid.shift).to(x.dtype)
-    q = (torch.floor((x - shift) / scale + 0.5) + grid.zero_point).clamp(-MAX_S8, MAX_S8)
-    return (q - grid.zero_point) * scale + shift
+    q = (x - shift).div_(scale).add_(0.5).floor_()
+    return q.clamp_(-MAX_S8 - grid.zero_point, MAX_S8 - grid.zero_point).mul_(scale).add_(shift)
 
 
 @contextmanager

@@ -50,8 +50,9 @@ class ChannelStatistics:
         """Takes in rows [n, width]."""
         self.low = np.minimum(self.low, rows.amin(dim=0).double().numpy())
         self.high = np.maximum(self.high, rows.amax(dim=0).double().numpy())
-        self.total += rows.double().sum(dim=0).numpy()
-        self.square_total += rows.double().square().sum(dim=0).numpy()
+        exact = rows.double()
+        self.total += exact.sum(dim=0).numpy()
+        self.square_total += exact.square().sum(dim=0).numpy()
         self.count += rows.shape[0]
 
     def second_moment(self, shift: Vector) -> Vector:

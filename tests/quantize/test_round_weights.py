@@ -61,6 +61,26 @@ def test_uncorrelated_inputs_leave_nothing_to_make_good() -> None:
     torch.testing.assert_close(rounded, nearest(weight), rtol=1e-12, atol=0)
 
 
+def test_errors_are_made_good_as_by_solving_for_the_columns_left() -> None:
+    """Each column rounded, the others moved to the least error that is left, by normal equations."""
+    _, weight, moments = layer()
+    damped = moments.covariance + 0.01 * moments.covariance.diagonal().mean() * torch.eye(40)
+    step = weight.abs().amax(dim=1, keepdim=True) / 127
+    rest, wanted = weight / step, torch.zeros_like(weight)
+    top = rest.abs().argmax(dim=1)
+    left = torch.argsort(damped.diagonal(), descending=True).tolist()
+    while left:
+        column = left.pop(0)
+        rounded = torch.floor(rest[:, column] + 0.5).clamp(-127, 127)
+        wanted[:, column] = torch.where(top == column, 127 * weight[:, column].sign(), rounded)
+        error = wanted[:, column] - rest[:, column]
+        if left:
+            pull = torch.linalg.solve(damped[left][:, left], damped[left, column])
+            rest[:, left] -= torch.outer(error, pull)
+    got = round_columns(weight, moments.covariance, 0.01)
+    torch.testing.assert_close(got, wanted * step, rtol=1e-12, atol=0)
+
+
 def test_the_largest_weight_of_a_row_stays_and_empty_rows_stay_empty() -> None:
     _, weight, moments = layer()
     weight[3] = 0.0
