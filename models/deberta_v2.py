@@ -119,8 +119,8 @@ def parameters(config: EncoderConfig) -> dict[str, Source]:
         for ours, theirs in (("transform", "dense"), ("norm", "LayerNorm")):
             legacy = f"cls.predictions.transform.{theirs}"
             modules[f"head.{ours}"] = Source((legacy, f"lm_predictions.lm_head.{theirs}"))
-        biases = ("cls.predictions.bias", "cls.predictions.decoder.bias")[:: 1 if config.head.tied else -1]
-        modules["head.classifier.bias"] = Source((*biases, "lm_predictions.lm_head.bias"))
+        bias = modules["head.classifier.bias"]
+        modules["head.classifier.bias"] = replace(bias, names=(*bias.names, "lm_predictions.lm_head.bias"))
     return parameter_sources(config, modules)
 
 

@@ -15,7 +15,9 @@ from pyqrt.nn.huggingface import (
     parameter_sources,
     refuse_scaled_rotary,
     refuse_unsupported,
+    rotary_base,
     task_of,
+    tied_table,
     tiny_config,
 )
 
@@ -72,7 +74,7 @@ def configure(hf: Mapping[str, Any], task: str | None) -> EncoderConfig:
 def _base(hf: Mapping[str, Any], kind: str) -> float:
     rope = (hf.get("rope_parameters") or {}).get(kind) or {}
     refuse_scaled_rotary(hf.get("rope_scaling") or rope)
-    return float(rope.get("rope_theta", hf.get(*_BASES[kind])))
+    return rotary_base(rope.get("rope_theta", hf.get(*_BASES[kind])))
 
 
 def _head(hf: Mapping[str, Any], task: str | None, vocab_size: int) -> Head:
@@ -111,7 +113,7 @@ def parameters(config: EncoderConfig) -> dict[str, Source]:
         "head.classifier": "decoder" if config.head.task == "masked_lm" else "classifier",
     }
     if config.head.tied:
-        modules["head.classifier.weight"] = Source((f"{table}.weight",))
+        modules |= tied_table("decoder", table)
     for index in range(config.num_hidden_layers):
         ours = theirs = f"layers.{index}"
         modules |= {

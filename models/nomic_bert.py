@@ -16,6 +16,7 @@ from pyqrt.nn.huggingface import (
     parameter_sources,
     refuse_scaled_rotary,
     refuse_unsupported,
+    rotary_base,
     tiny_config,
 )
 
@@ -76,11 +77,11 @@ def configure(hf: Mapping[str, Any], task: str | None) -> EncoderConfig:
     """config.json as an EncoderConfig."""
     hf = _translated(hf)
     config: EncoderConfig = bert.configure({**_DEFAULTS, **hf}, task, _CLASS_PREFIX)
-    rope = hf.get("rope_parameters") or {}
-    refuse_scaled_rotary(rope)
+    rope = {"rope_theta": hf.get("rope_theta", 1000.0)} | (hf.get("rope_parameters") or {})
+    refuse_scaled_rotary(hf.get("rope_scaling") or rope)
     if hf.get("head_dim") not in (None, config.head_dim):
         raise ModelError(f"head_dim is {hf['head_dim']!r}; implemented is {config.head_dim}")
-    base = float(rope.get("rope_theta", 1000.0))
+    base = rotary_base(rope["rope_theta"])
     return replace(
         config,
         family=MODEL_TYPE,

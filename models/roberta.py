@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from pyqrt.errors import ModelError
 from pyqrt.models import bert
 from pyqrt.nn.config import EncoderConfig
 from pyqrt.nn.huggingface import (
@@ -44,7 +45,10 @@ def configure(
     """config.json as an EncoderConfig. The last three are of relatives that differ in nothing else."""
     options = {**defaults, **hf}
     config: EncoderConfig = bert.configure(options, "embedding")
-    offset = options["pad_token_id"] + 1
+    padding = options["pad_token_id"]
+    if not isinstance(padding, int):
+        raise ModelError(f"pad_token_id is {padding!r}; positions begin behind it, so it must be an integer")
+    offset = padding + 1
     head = head_of(
         options,
         task_of(options, class_prefix, task),

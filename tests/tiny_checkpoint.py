@@ -23,9 +23,23 @@ VOCABULARY = [
 ]
 
 
-def checkpoint(directory: Path, number: int = 0, *, tokenizer: bool = True) -> Path:
-    """A tiny BERT in Hugging Face form, with a word-piece vocabulary."""
-    described_by, encoder = family("bert"), tiny_encoder("bert", number)
+def checkpoint(
+    directory: Path,
+    number: int = 0,
+    *,
+    tokenizer: bool = True,
+    name: str = "bert",
+    task: str | None = None,
+) -> Path:
+    """A tiny checkpoint in Hugging Face form, with a word-piece vocabulary, of BERT or another family.
+
+    task: the first tiny configuration of the family with that task, instead of its `number`.
+    """
+    described_by = family(name)
+    if task is not None:
+        tasks = [described_by.configure(hf, None).head.task for hf in described_by.tiny()]
+        number = tasks.index(task)
+    encoder = tiny_encoder(name, number)
     names = described_by.parameters(encoder.config)
     weights = {names[key].names[0]: value.detach().contiguous() for key, value in encoder.named_parameters()}
     directory.mkdir()

@@ -22,7 +22,8 @@ class Source:
     one of so many equal parts along the first axis. groups: the first axis is so many groups, as one for
     each head, and every group has the parts. further: a second tensor, which transposed has the matrix's
     further columns; empty: there are none. kernel: a weight is a convolution's, [out, in, kernel], whose
-    matrix has the columns of each place one after the other, the last first; 0: it is not.
+    matrix has the columns of each place one after the other, the last first; 0: it is not. same: names of
+    tensors that must be equal to this one where they are there too, because transformers keeps one of them.
     """
 
     names: tuple[str, ...]
@@ -31,6 +32,7 @@ class Source:
     groups: int = 1
     further: str = ""
     kernel: int = 0
+    same: tuple[str, ...] = ()
 
 
 _TASK_OF_SUFFIX: dict[str, Task] = {
@@ -93,8 +95,17 @@ def refuse_unsupported(hf: Mapping[str, Any], also: Mapping[str, tuple[Any, str]
 
 def refuse_scaled_rotary(rope: Mapping[str, Any]) -> None:
     """Raise ModelError if the object of config.json about rotary positions stretches them."""
-    if (kind := rope.get("rope_type", "default")) != "default":
+    if (kind := rope.get("rope_type", rope.get("type", "default"))) != "default":
         raise ModelError(f"rope_type is {kind!r}; implemented is 'default'")
+
+
+def rotary_base(base: Any) -> float:
+    """The base of rotary positions that config.json states. Raises ModelError if it is no positive number."""
+    if not isinstance(base, (int, float)) or base <= 0:
+        raise ModelError(
+            f"the base of rotary positions (rope_theta) is {base!r}; it must be a positive number"
+        )
+    return float(base)
 
 
 def architecture_of(hf: Mapping[str, Any]) -> str:
@@ -135,6 +146,8 @@ def _labels(hf: Mapping[str, Any]) -> tuple[str, ...]:
     if id2label is not None and count in (None, len(id2label)):
         names = {str(index): str(name) for index, name in id2label.items()}
         numbers = [str(index) for index in range(len(names))]
+        if len(set(names.values())) < len(names):
+            raise ModelError(f"id2label names two labels alike: {list(names.values())}")
         if set(names) != set(numbers):
             raise ModelError(f"id2label numbers its labels {list(names)}; expected 0 to {len(names) - 1}")
         return tuple(names[number] for number in numbers)
@@ -177,7 +190,7 @@ def head_of(
     if task == "token_classification":
         return Head(task=task, num_labels=len(labels), labels=labels)
     stated = hf.get("problem_type")
-    if stated is not None and stated not in _PROBLEMS:
+    if stated is not None and (not isinstance(stated, str) or stated not in _PROBLEMS):
         raise ModelError(f"problem_type is {stated!r}; known: {', '.join(_PROBLEMS)}")
     # transformers trains one label as regression, several as exclusive classes, unless told otherwise
     problem = _PROBLEMS[stated] if stated else "regression" if len(labels) == 1 else "single_label"
@@ -192,16 +205,24 @@ def head_of(
 
 
 def tied_decoder(config: EncoderConfig, decoder: str, table: str, bias: str) -> dict[str, Source]:
-    """Where a masked language model's decoder is.
+    """Where a masked language model's decoder is, and the word embeddings if the two are tied.
 
-    decoder: its module. table: the word embeddings' module, which is its weight if the two are tied.
-    bias: its bias beside the module, where checkpoints of tied decoders have it.
+    decoder: its module. table: the word embeddings' module. bias: the decoder's bias beside the module, where
+    checkpoints of tied decoders have it.
     """
     biases = (bias, f"{decoder}.bias")
-    return {
-        "head.classifier.weight": Source((f"{table if config.head.tied else decoder}.weight",)),
-        "head.classifier.bias": Source(biases if config.head.tied else biases[::-1]),
-    }
+    if not config.head.tied:
+        return {
+            "head.classifier.weight": Source((f"{decoder}.weight",)),
+            "head.classifier.bias": Source(biases[::-1]),
+        }
+    return tied_table(decoder, table) | {"head.classifier.bias": Source(biases, same=biases[1:])}
+
+
+def tied_table(decoder: str, table: str) -> dict[str, Source]:
+    """Where the weight is that a decoder shares with the word embeddings: at either, or at both."""
+    shared = Source((f"{table}.weight", f"{decoder}.weight"), same=(f"{decoder}.weight",))
+    return {"embeddings.word.weight": shared, "head.classifier.weight": shared}
 
 
 def parameter_sources(config: EncoderConfig, modules: Mapping[str, str | Source]) -> dict[str, Source]:

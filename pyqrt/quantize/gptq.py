@@ -14,6 +14,7 @@ from torch import Tensor
 from pyqrt.grids import MAX_S8, Vector
 
 _BLOCK = 32  # columns whose errors are spread at once
+_EXACT_ROWS = 256  # 256 * 255^2 < 2^24: sums of products of integers that float32 holds
 
 
 class Moments:
@@ -25,11 +26,11 @@ class Moments:
         self._products = torch.zeros(width, width, dtype=torch.float64)
 
     def add(self, rows: Tensor) -> None:
-        """Takes in rows [n, width]."""
+        """Takes in rows [n, width]: float64, or float32 if they are integers of at most 255."""
         self.count += len(rows)
         self._total += rows.double().sum(dim=0)
-        single = rows.float()  # exact for integers of 8 bits, some hundreds of rows at a time
-        self._products += single.T @ single
+        for part in torch.split(rows, _EXACT_ROWS):
+            self._products += part.T @ part
 
     @property
     def mean(self) -> Tensor:

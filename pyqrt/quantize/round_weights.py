@@ -9,6 +9,7 @@ whatever has become of the mean of its output since the float encoder: bias corr
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -155,13 +156,12 @@ def _round_group(
     first = next(iter(group.values()))
     scale = torch.ones(first.in_features, dtype=torch.float64)
     shift = torch.zeros_like(scale)
+    inputs = Moments(first.in_features)
     if grid is not None:
         scale, shift = torch.from_numpy(grid.scale), torch.from_numpy(grid.shift)
-    inputs = Moments(first.in_features)
+    add = functools.partial(_add, inputs, grid)
     outputs = {name: _output_tap(name) for name in group}
-    means = _observe(
-        encoder, first, lambda x: inputs.add((x - shift) / scale), list(outputs.values()), states, places, run
-    )
+    means = _observe(encoder, first, add, list(outputs.values()), states, places, run)
     for name, linear in group.items():
         folded = linear.weight.double() * scale
         correctable = linear.bias is not None
@@ -173,6 +173,15 @@ def _round_group(
             drift = means[outputs[name]] + change @ inputs.mean + (change / scale) @ shift
             drift = drift - torch.from_numpy(wanted.total / max(wanted.count, 1))
             linear.bias.sub_(drift.to(linear.bias.dtype))
+
+
+def _add(moments: Moments, grid: Grid | None, x: Tensor) -> None:
+    """Adds what a linear layer reads: of a grid's values their integers, from the zero point on."""
+    exact = x.double()
+    if grid is None:
+        moments.add(exact)
+    else:
+        moments.add(((exact - torch.from_numpy(grid.shift)) / torch.from_numpy(grid.scale)).float())
 
 
 def _output_tap(name: str) -> str:
@@ -213,7 +222,7 @@ def _observe(
 
         return observe
 
-    handle = linear.register_forward_pre_hook(lambda _, args: add(args[0].double()))
+    handle = linear.register_forward_pre_hook(lambda _, args: add(args[0]))
     try:
         for name in outputs:
             taps[name].observer = observer(name)

@@ -68,7 +68,7 @@ def with_new_head(
             tensors[names[0]] = scale * torch.randn(parameter.shape, generator=generator)
     load_weights(encoder, tensors, described_by, directory)
 
-    tokenizer = read_tokenizer(root, described_by, task)
+    tokenizer = read_tokenizer(root, hf, described_by, config)
     if tokenizer is None:
         raise ModelError(
             f"{directory} has neither tokenizer.json nor vocab.txt, so it cannot learn from text"

@@ -46,6 +46,7 @@ def test_without_modules_embeddings_are_normalised_means(saved):
         ({"pooling_mode_max_tokens": True, "pooling_mode_mean_tokens": False}, "max"),
         ({"pooling_mode": "max"}, "max"),
         ({"pooling_mode_lasttoken": True, "pooling_mode_mean_tokens": False}, "last"),
+        ({"pooling_mode": ["cls"]}, "first"),
     ],
 )
 @pytest.mark.parametrize("normalize", [True, False])
@@ -86,6 +87,8 @@ def test_no_pooling_can_be_asked_of_other_tasks(saved_as):
         ({"pooling_mode_cls_token": True}, r"pooling mean_tokens \+ cls_token;"),
         ({"pooling_mode_mean_tokens": False}, r"pooling \(none\);"),
         ({"pooling_mode": "weightedmean"}, "pooling weightedmean;"),
+        ({"pooling_mode": ["cls", "mean"]}, r"pooling cls \+ mean;"),
+        ({"pooling_mode": 3}, "pooling 3;"),
     ],
 )
 def test_other_pooling_is_named(sentences, options, message):
@@ -103,6 +106,7 @@ def test_other_pooling_is_named(sentences, options, message):
         (modules("Transformer", "Pooling", "Normalize", "Dense"), "Normalize, Dense; implemented"),
         (modules("Transformer", "Pooling", "Dense", "Dense"), "Dense, Dense; implemented"),
         (modules("Transformer"), "modules Transformer; implemented"),
+        ([{"idx": 0, "path": "", "type": "mine.Transformer"}], "module mine.Transformer is not of sentence"),
         (modules("Pooling", "Transformer", paths=["1_Pooling", ""]), "modules Pooling, Transformer"),
         ([], "modules ; implemented"),
         ({"idx": 0}, "expected a list of modules"),
@@ -185,6 +189,51 @@ def test_bad_max_length_is_named(sentences, value):
     sentences.json("sentence_bert_config.json", {"max_seq_length": value})
     with pytest.raises(ModelError, match=r"max_.*length"):
         load_checkpoint(sentences.path)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"config_args": {"hidden_act": "relu"}}, "config_args sets hidden_act, which is not read"),
+        ({"processor_kwargs": {"model_max_length": 5}}, "processor_kwargs sets model_max_length"),
+        ({"processing_kwargs": {"text": {"max_length": 4}}}, "processing_kwargs sets text"),
+        ({"transformer_task": "fill-mask"}, "transformer_task is 'fill-mask'; implemented is 'feature-extr"),
+        (
+            {"modality_config": {"text": {"method_output_name": "pooler_output"}}},
+            "method_output_name of text is 'pooler_output'; implemented is 'last_hidden_state'",
+        ),
+    ],
+)
+def test_options_that_would_change_the_embeddings(sentences, options, message):
+    without_effect = {
+        "model_args": {"torch_dtype": "float16", "trust_remote_code": True},
+        "transformer_task": "feature-extraction",
+        "modality_config": {"text": {"method": "forward", "method_output_name": "last_hidden_state"}},
+    }
+    sentences.json("sentence_bert_config.json", without_effect)
+    load_checkpoint(sentences.path)
+    sentences.json("sentence_bert_config.json", without_effect | options)
+    with pytest.raises(ModelError, match=rf"sentence_bert_config\.json: {message}"):
+        load_checkpoint(sentences.path)
+
+
+def test_a_norm_of_something_else(sentences):
+    names = {"module_input_name": "token_embeddings", "module_output_name": "token_embeddings"}
+    sentences.json("2_Normalize/config.json", names)
+    with pytest.raises(ModelError, match=r"2_Normalize/config\.json: reads or writes something else than"):
+        load_checkpoint(sentences.path)
+
+
+def test_a_cross_encoder_is_read_by_its_architecture(saved_as):
+    saved = saved_as("BertForSequenceClassification")
+    saved.json("modules.json", modules("Transformer"))
+    assert load_checkpoint(saved.path)[0].config.head.task == "sequence_classification"
+
+
+def test_an_adapter_is_refused(saved):
+    saved.json("adapter_config.json", {})
+    with pytest.raises(ModelError, match=r"adapter_config\.json changes the weights; merge the adapter"):
+        load_checkpoint(saved.path)
 
 
 def test_competing_configurations(sentences):

@@ -106,6 +106,27 @@ def test_types_that_only_a_head_makes(saved, task):
     assert encoding.type_ids == [0, 0, 0, 0, int(answers), int(answers)]
 
 
+FAMILIES = ["big_bird", "roberta", "roformer", "mpnet", "distilbert"]
+
+
+@pytest.mark.parametrize("form", ["vocab.txt", "tokenizer.json"])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_tokenizer_of_bert_in_another_family(saved, name, form):
+    if form == "tokenizer.json":
+        saved.json("tokenizer.json", json.loads(tokenizer_of(saved).to_str()))
+    saved.json("tokenizer_config.json", {"tokenizer_class": "BertTokenizer", "do_lower_case": False})
+    hf = family(name).tiny()[0] | {"vocab_size": len(tokenizer_of(saved).get_vocab())}
+    model = transformers.AutoModel.from_config(transformers.AutoConfig.for_model(**hf))
+    model.save_pretrained(saved.path)
+    tokenizer, reference = tokenizer_of(saved), transformers.AutoTokenizer.from_pretrained(saved.path)
+    typed = load_checkpoint(saved.path)[0].config.type_vocab_size > 1
+    for text in [*((text,) for text in TEXTS), *PAIRS]:
+        ours, expected = tokenizer.encode(*text), reference(*text)
+        assert ours.ids == expected["input_ids"], text
+        assert ours.type_ids == (expected["token_type_ids"] if typed else [0] * len(ours)), text
+    assert typed == (name in ("big_bird", "roformer"))
+
+
 @pytest.fixture
 def splinter(saved):
     """The checkpoint as a Splinter's that answers questions, its tokenizer in vocab.txt alone."""
@@ -145,6 +166,7 @@ def with_tokenizer_json(saved):
     content = json.loads(tokenizer.to_str())
     content["normalizer"]["lowercase"] = False
     saved.json("tokenizer.json", content)
+    saved.json("tokenizer_config.json", {"do_lower_case": False})
     return saved
 
 
@@ -157,7 +179,7 @@ def test_tokenizer_json_without_truncation_and_padding(with_tokenizer_json):
     assert len(tokenizer_of(with_tokenizer_json).encode("the cat sat on the mat").ids) == 8
 
 
-@pytest.mark.parametrize("options", [o for o in OPTIONS if "do_lower_case" in o])
+@pytest.mark.parametrize("options", [o for o in OPTIONS if "do_lower_case" in o or not o])
 def test_stated_normalizer_options_win_over_tokenizer_json(with_tokenizer_json, options):
     saved = with_tokenizer_json
     saved.json("tokenizer_config.json", {"tokenizer_class": "BertTokenizer", **options})
@@ -176,7 +198,10 @@ def test_sentence_transformers_lowercase_first(with_tokenizer_json):
     kinds = ("Transformer", "Pooling")
     saved.json(
         "modules.json",
-        [{"idx": i, "path": ["", "1_Pooling"][i], "type": f"x.{kind}"} for i, kind in enumerate(kinds)],
+        [
+            {"idx": i, "path": ["", "1_Pooling"][i], "type": f"sentence_transformers.models.{kind}"}
+            for i, kind in enumerate(kinds)
+        ],
     )
     saved.json("1_Pooling/config.json", {"pooling_mode_mean_tokens": True})
     saved.json("sentence_bert_config.json", {"max_seq_length": 8, "do_lower_case": True})
@@ -193,8 +218,10 @@ def test_no_tokenizer(saved):
     assert load_checkpoint(saved.path)[1].tokenizer_json is None
 
 
-def test_a_vocabulary_that_is_not_enough(saved):
-    saved.json("tokenizer_config.json", {"tokenizer_class": "BertJapaneseTokenizer"})
+@pytest.mark.parametrize("file", ["tokenizer_config.json", "config.json"])
+def test_a_vocabulary_that_is_not_enough(saved, file):
+    saved.json("tokenizer_config.json", {"word_tokenizer_type": "basic"})
+    saved.options(file, tokenizer_class="BertJapaneseTokenizer")
     with pytest.warns(UserWarning, match=r"vocab\.txt: it alone does not define a BertJapaneseTokenizer"):
         assert load_checkpoint(saved.path)[1].tokenizer_json is None
 
@@ -220,6 +247,24 @@ def test_byte_pairs(byte_pairs):
     for text in [*((text,) for text in TEXTS), *PAIRS]:
         assert tokenizer.encode(*text).ids == reference(*text)["input_ids"], text
     assert tokenizer.encode("the cat").ids[0] == 0
+
+
+@pytest.mark.parametrize("said", [{}, {"add_prefix_space": True}, {"add_prefix_space": False}])
+@pytest.mark.parametrize("kind", ["RobertaTokenizer", "PreTrainedTokenizerFast"])
+@pytest.mark.parametrize("written", [True, False])
+def test_a_space_in_front_of_byte_pairs(byte_pairs, kind, said, written):
+    content = json.loads(tokenizer_of(byte_pairs).to_str())
+    content["pre_tokenizer"]["add_prefix_space"] = written
+    byte_pairs.json("tokenizer.json", content)
+    byte_pairs.json("tokenizer_config.json", {"tokenizer_class": kind, **said})
+    for name in ("vocab.json", "merges.txt"):
+        (byte_pairs.path / name).unlink()
+    tokenizer, reference = (
+        tokenizer_of(byte_pairs),
+        transformers.AutoTokenizer.from_pretrained(byte_pairs.path),
+    )
+    for text in ("the cat", " the cat", "cats<mask> sat"):
+        assert tokenizer.encode(text).ids == reference(text)["input_ids"], text
 
 
 def test_without_transformers_byte_pairs_are_not_read(byte_pairs, monkeypatch):
@@ -265,6 +310,54 @@ def test_sentence_pieces(saved):
     for text in ("The cats sat on the MAT.", "the cat"):
         # XLM-R counts from 1 what SentencePiece counts from 0, between its own special tokens
         assert tokenizer.encode(text).ids == [0, *(piece + 1 for piece in pieces.encode(text)), 2], text
+
+
+UNSPLIT = dict.fromkeys(("lstrip", "normalized", "rstrip", "single_word"), False) | {"special": True}
+ADDED = {
+    "a list": {"tokenizer_config.json": {"additional_special_tokens": ["[c]"]}},
+    "its later name": {"tokenizer_config.json": {"extra_special_tokens": ["[c]", "cats"]}},
+    "numbers": {"tokenizer_config.json": {"added_tokens_decoder": {"6": {"content": "cat", **UNSPLIT}}}},
+    "a new number": {
+        "tokenizer_config.json": {"added_tokens_decoder": {"21": {"content": "[c]", **UNSPLIT}}}
+    },
+    "a map": {"special_tokens_map.json": {"cls_token": "the", "additional_special_tokens": ["[c]"]}},
+    "both": {
+        "tokenizer_config.json": {"cls_token": "sat", "extra_special_tokens": ["sat"]},
+        "special_tokens_map.json": {"cls_token": {"content": "the"}, "extra_special_tokens": ["[c]"]},
+    },
+    "a map without a say": {
+        "tokenizer_config.json": {"added_tokens_decoder": {"6": {"content": "cat", **UNSPLIT}}},
+        "special_tokens_map.json": {"cls_token": "the"},
+    },
+    "a file of its own": {"added_tokens.json": {"cat": 6}},
+}
+
+
+# Another [CLS] than tokenizer.json's post-processor has is put into it by some versions of transformers.
+ADDED_TO = [("vocab.txt", where) for where in ADDED] + [
+    ("tokenizer.json", where)
+    for where, files in ADDED.items()
+    if not any("cls_token" in content for content in files.values())
+]
+
+
+@pytest.mark.parametrize(("form", "where"), ADDED_TO)
+def test_tokens_that_are_not_split(saved, form, where):
+    if form == "tokenizer.json":
+        saved.json("tokenizer.json", json.loads(tokenizer_of(saved).to_str()))
+    for name, content in ADDED[where].items():
+        saved.json(name, content)
+    reference = transformers.AutoTokenizer.from_pretrained(saved.path)
+    tokenizer = tokenizer_of(saved)
+    for text in ("the [c] cats", "thecat[c]sat", "Cats"):
+        assert tokenizer.encode(text).ids == reference(text)["input_ids"], text
+
+
+def test_an_added_token_with_another_number(saved):
+    numbered = {"30": {"content": "[c]", **UNSPLIT}}
+    saved.json("tokenizer_config.json", {"added_tokens_decoder": numbered})
+    with pytest.raises(ModelError, match=r"token '\[c\]' is said to have id 30, the vocabulary gives it 21"):
+        load_checkpoint(saved.path)
 
 
 def test_added_tokens(saved):

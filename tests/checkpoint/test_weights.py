@@ -220,3 +220,44 @@ def test_a_head_that_is_not_there(saved):
         ModelError, match=r"missing tensors: classifier\.weight \[2, 32\], classifier\.bias \[2\]"
     ):
         load_checkpoint(saved.path, task="token_classification")
+
+
+DECODER, BIAS = "cls.predictions.decoder", "cls.predictions.bias"
+
+
+@pytest.fixture
+def masked(saved_as):
+    """A masked language model, its tensors, and a function for its logits."""
+    saved = saved_as("BertForMaskedLM")
+
+    def logits():
+        return load_checkpoint(saved.path)[0](torch.arange(5), [0, 5])
+
+    return saved, saved.tensors, logits
+
+
+def test_a_decoder_tied_to_the_words_may_be_at_either_or_both(masked):
+    saved, tensors, logits = masked
+    expected = logits()
+    table = tensors.pop(f"bert.{WORD}")
+    assert f"{DECODER}.weight" not in tensors
+    saved.tensors = tensors | {f"{DECODER}.weight": table}
+    assert torch.equal(logits(), expected)
+    both = {f"bert.{WORD}": table, f"{DECODER}.weight": table, f"{DECODER}.bias": tensors[BIAS]}
+    saved.tensors = tensors | {name: tensor.clone() for name, tensor in both.items()}
+    assert torch.equal(logits(), expected)
+
+
+@pytest.mark.parametrize(("kept", "copy"), [(f"bert.{WORD}", f"{DECODER}.weight"), (BIAS, f"{DECODER}.bias")])
+def test_tied_tensors_that_differ_are_refused_and_untied_ones_are_not(masked, kept, copy):
+    saved, tensors, logits = masked
+    expected = logits()
+    saved.tensors = tensors | {copy: tensors[kept] + 1.0}
+    with pytest.raises(ModelError, match=rf"{kept} and {copy} differ, but the configuration ties them"):
+        logits()
+    full = {f"{DECODER}.weight": tensors[f"bert.{WORD}"], f"{DECODER}.bias": tensors[BIAS]}
+    saved.tensors = {name: value.clone() for name, value in (tensors | full).items()} | {
+        copy: tensors[kept] + 1.0
+    }
+    saved.options("config.json", tie_word_embeddings=False)
+    assert not torch.equal(logits(), expected)

@@ -116,6 +116,8 @@ def test_without_effect(option, tmp_path):
         ({"type_vocab_size": 0}, "type_vocab_size is 0"),
         ({"vocab_size": None}, "vocab_size is None"),
         ({"problem_type": "ranking"}, "problem_type is 'ranking'"),
+        ({"problem_type": ["regression"]}, r"problem_type is \['regression'\]"),
+        ({"id2label": {"0": "a", "1": "b", "2": "a"}}, "id2label names two labels alike"),
         ({"id2label": {"0": "a", "2": "c"}}, "id2label numbers its labels"),
         ({"id2label": ["a", "b"]}, r"id2label is \['a', 'b'\]"),
         ({"num_labels": "2"}, "num_labels '2'"),

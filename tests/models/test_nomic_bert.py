@@ -61,6 +61,12 @@ def test_names_of_transformers_win():
     assert nomic.configure(PUBLISHED | {"hidden_size": 384}, None).hidden_size == 384
 
 
+def test_a_base_beside_the_other_options():
+    written = {name: value for name, value in WRITTEN.items() if name != "rope_parameters"}
+    assert nomic.configure(written | {"rope_theta": 50.0}, None).rotary.bases == (50.0,) * 12
+    assert nomic.configure(written, None) == nomic.configure(WRITTEN, None)
+
+
 def test_texts_are_no_longer_than_positions_are_unstretched():
     assert nomic.configure(PUBLISHED | {"rotary_scaling_factor": 2}, None).max_length == 2048
 
@@ -78,6 +84,9 @@ def test_activations(stated, meant):
         ({"rotary_emb_fraction": 0.5}, "^rotary_emb_fraction is 0.5"),
         ({"rotary_emb_fraction": 0.0}, "^rotary_emb_fraction is 0.0"),
         ({"qkv_proj_bias": True}, "^qkv_proj_bias is True"),
+        ({"rope_scaling": {"type": "linear", "factor": 4.0}}, "^rope_type is 'linear'"),
+        ({"rope_parameters": {"type": "linear", "factor": 4.0}}, "^rope_type is 'linear'"),
+        ({"rotary_emb_base": "1000"}, "^the base of rotary positions .* is '1000'"),
         ({"auto_map": {"AutoModel": "elsewhere--modeling.OtherModel"}}, "^auto_map is .*code of its own"),
     ],
 )

@@ -33,6 +33,14 @@ REFUSED = [
         "^head.spans.token: not one of vocab_size 61",
     ),
     ("longformer", {"sep_token_id": 61}, "question_answering", "^global_tokens.until is 61"),
+    ("roberta", {"pad_token_id": None}, None, "^pad_token_id is None; positions begin behind it"),
+    (
+        "modernbert",
+        {"rope_parameters": {"full_attention": {"type": "linear", "factor": 2.0}}},
+        None,
+        "^rope_type is 'linear'",
+    ),
+    ("modernbert", {"local_rope_theta": None}, None, r"^the base of rotary positions \(rope_theta\) is None"),
     ("mobilebert", {"normalization_type": "rms"}, None, "^normalization_type is 'rms'"),
     (
         "mobilebert",

@@ -108,3 +108,27 @@ def test_token_ids_calibrate_a_checkpoint_without_a_tokenizer(tmp_path: Path) ->
     ids.write_text('{"ids": [1]}\n{"ids": [4000]}\n')
     with pytest.raises(ModelError, match=r"own.jsonl, line 2: ids\[0\] is 4000"):
         quantize_checkpoint(source, tmp_path / "other.qrt", calibration=ids, progress=False)
+
+
+@pytest.mark.parametrize("name", ["distilbert", "deberta-v2", "mpnet"])
+def test_pairs_calibrate_an_encoder_without_token_types(tmp_path: Path, name: str) -> None:
+    """Its tokenizer gives types all the same; transformers drops them."""
+    source = checkpoint(tmp_path / name, name=name, task="sequence_classification")
+    table = tmp_path / "pairs.tsv"
+    table.write_text("sentence1\tsentence2\n" + "a cab\tbean ace\n" * 9, encoding="utf-8")
+    for calibration in (None, table):
+        quantize_checkpoint(
+            source, tmp_path / "model.qrt", calibration=calibration, force=True, progress=False
+        )
+        model = pyqrt.load(tmp_path / "model.qrt")
+        assert model(["a cab"], ["bean"])[0].label in model.task.labels
+
+
+@pytest.mark.parametrize("count", [2, 16, 20])
+def test_few_texts_or_equal_ones_are_enough(tmp_path: Path, count: int) -> None:
+    """The covariance of their inputs has directions without any variance, in 8 bits and in 16."""
+    texts = tmp_path / "texts.txt"
+    texts.write_text("a bean in a cab\nan ace\n" * (count // 2), encoding="utf-8")
+    for number in (3, 6):
+        source = checkpoint(tmp_path / f"bert-{number}", number)
+        quantize_checkpoint(source, tmp_path / "model.qrt", calibration=texts, force=True, progress=False)

@@ -71,17 +71,23 @@ def load_checkpoint(
         )
     sentences = read_sentence_transformer(root) if task in (None, "embedding") else None
     transformer = sentences.transformer if sentences else root
+    if transformer.has("adapter_config.json"):
+        raise ModelError(
+            f"{transformer.path}: adapter_config.json changes the weights; merge the adapter into them, "
+            "as with peft's merge_and_unload, and quantize the result"
+        )
     hf = transformer.object("config.json")
     try:
         described_by = family(hf.get("model_type"))
         config = described_by.configure(hf, "embedding" if sentences else task)
-        stated = sentences.max_length if sentences else None
+        stated, where = (sentences.max_length if sentences else None), "max_seq_length"
         if stated is None:
+            where = "tokenizer_config.json: model_max_length"
             stated = transformer.optional_object("tokenizer_config.json").get("model_max_length")
         if stated is not None:
             # transformers writes 1e30 for "no limit"
-            if not isinstance(stated, (int, float)):
-                raise ModelError(f"max_seq_length or model_max_length is {stated!r}; expected a number")
+            if not isinstance(stated, (int, float)) or stated < 1:
+                raise ModelError(f"{where} is {stated!r}; expected a number of at least 1")
             config = replace(config, max_length=int(min(config.max_length, stated)))
         if sentences:
             config = replace(config, head=sentences.head(config.head, config.hidden_size))
@@ -105,8 +111,9 @@ def load_checkpoint(
         raise ModelError(f"{transformer.path}: {error}") from None
     tokenizer_json = read_tokenizer(
         transformer,
+        hf,
         described_by,
-        config.head.task,
+        config,
         lowercase_first=sentences is not None and sentences.lowercase,
     )
     checkpoint = Checkpoint(

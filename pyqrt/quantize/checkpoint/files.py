@@ -54,7 +54,7 @@ class Directory:
         text = self.text(name)
         try:
             return json.loads(text)
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, RecursionError) as error:
             raise ModelError(f"{self.path / name}: not valid JSON ({error})") from None
 
     def object(self, name: str) -> dict[str, Any]:

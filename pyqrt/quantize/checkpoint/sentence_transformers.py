@@ -9,6 +9,7 @@ from typing import Any
 from pyqrt.errors import ModelError
 from pyqrt.nn import Pooling
 from pyqrt.nn.config import Head
+from pyqrt.nn.huggingface import architecture_of
 from pyqrt.quantize.checkpoint.files import Directory
 
 _POOLING_OF_MODE: dict[str, Pooling] = {
@@ -28,6 +29,21 @@ _ACTIVATION_OF_CLASS = {
     "SiLU": "silu",
     "Sigmoid": "sigmoid",
     "Tanh": "tanh",
+}
+_PACKAGE = "sentence_transformers."
+# Arguments for transformers' loaders that change no result.
+_WITHOUT_EFFECT = {
+    "attn_implementation",
+    "cache_dir",
+    "device_map",
+    "dtype",
+    "local_files_only",
+    "low_cpu_mem_usage",
+    "revision",
+    "token",
+    "torch_dtype",
+    "trust_remote_code",
+    "use_fast",
 }
 
 
@@ -78,7 +94,7 @@ class SentenceTransformer:
 
 
 def read_sentence_transformer(directory: Directory) -> SentenceTransformer | None:
-    """The directory's modules, or None if it has no modules.json.
+    """The directory's modules, or None if it has no modules.json, or that of a model with a head of its own.
 
     Raises ModelError, naming it, for a module, a pooling mode or an option that changes embeddings
     and is not implemented.
@@ -89,10 +105,16 @@ def read_sentence_transformer(directory: Directory) -> SentenceTransformer | Non
     modules = directory.json("modules.json")
     try:
         ordered = sorted(modules, key=lambda module: int(module["idx"]))
-        kinds = [str(module["type"]).rsplit(".", 1)[-1] for module in ordered]
+        types = [str(module["type"]) for module in ordered]
         paths = [str(module["path"]) for module in ordered]
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{where}: expected a list of modules with idx, type and path ({error})") from None
+    for name in types:
+        if not name.startswith(_PACKAGE):
+            raise ModelError(f"{where}: module {name} is not of sentence-transformers; its code is not run")
+    kinds = [name.rsplit(".", 1)[-1] for name in types]
+    if kinds == ["Transformer"] and paths == [""] and _has_head(directory):
+        return None
     dense = paths[2] if kinds[2:3] == ["Dense"] else None
     if kinds[:2] != ["Transformer", "Pooling"] or kinds[3 if dense else 2 :] not in ([], ["Normalize"]):
         raise ModelError(
@@ -109,6 +131,8 @@ def read_sentence_transformer(directory: Directory) -> SentenceTransformer | Non
             )
     transformer = directory.child(paths[0])
     own = _transformer_options(transformer)
+    if "Normalize" in kinds and (directory.path / paths[-1]).is_dir():  # empty ones may not have come along
+        _refuse_other_input(directory.child(paths[-1]))
     return SentenceTransformer(
         transformer=transformer,
         pooling=_pooling(directory.child(paths[1])),
@@ -119,19 +143,58 @@ def read_sentence_transformer(directory: Directory) -> SentenceTransformer | Non
     )
 
 
+def _has_head(directory: Directory) -> bool:
+    """Whether the architecture is more than an encoder, as a CrossEncoder's; it is read by that."""
+    return not architecture_of(directory.object("config.json")).endswith(("Model", "(none)"))
+
+
 def _transformer_options(transformer: Directory) -> dict[str, Any]:
-    """sentence_bert_config.json, or one of its older names, as sentence_roberta_config.json."""
+    """sentence_bert_config.json, or one of its older names, as sentence_roberta_config.json.
+
+    Raises ModelError for what changes the tokens or embeddings and stands in no other file.
+    """
     names = sorted(path.name for path in transformer.path.glob("sentence_*_config.json"))
     if len(names) > 1:
         raise ModelError(f"{transformer.path}: {' and '.join(names)} compete; keep one")
-    return transformer.object(names[0]) if names else {}
+    if not names:
+        return {}
+    where, options = transformer.path / names[0], transformer.object(names[0])
+    for name, value in options.items():
+        if name.endswith(("_args", "_kwargs")) and value:
+            effective = sorted(set(value) - _WITHOUT_EFFECT) if isinstance(value, dict) else [str(value)]
+            if effective:
+                raise ModelError(
+                    f"{where}: {name} sets {', '.join(effective)}, which is not read from there; "
+                    "set it in config.json or tokenizer_config.json"
+                )
+    task = options.get("transformer_task", "feature-extraction")
+    text = (options.get("modality_config") or {}).get("text") or {}
+    output = text.get("method_output_name", "last_hidden_state")
+    for name, value, wanted in (
+        ("transformer_task", task, "feature-extraction"),
+        ("method_output_name of text", output, "last_hidden_state"),
+    ):
+        if value != wanted:
+            raise ModelError(f"{where}: {name} is {value!r}; implemented is {wanted!r}")
+    return options
+
+
+def _refuse_other_input(folder: Directory) -> None:
+    """Raise ModelError if a module reads or writes something else than sentence_embedding."""
+    options = folder.optional_object("config.json")
+    read = options.get("module_input_name", "sentence_embedding")
+    if read != "sentence_embedding" or options.get("module_output_name", read) != read:
+        raise ModelError(
+            f"{folder.path}/config.json: reads or writes something else than sentence_embedding; "
+            "not implemented"
+        )
 
 
 def _pooling(folder: Directory) -> Pooling:
     options = folder.object("config.json")
     mode = options.get("pooling_mode")
-    if isinstance(mode, str):
-        modes = [mode]
+    if mode is not None:
+        modes = [str(name) for name in mode] if isinstance(mode, list) else [str(mode)]
     else:
         flags = {"pooling_mode_mean_tokens": True} | options
         prefix = "pooling_mode_"
@@ -152,9 +215,7 @@ def _dense(folder: Directory, name: str) -> Dense:
     if activation is None or not str(function).startswith("torch.nn."):
         known = ", ".join(_ACTIVATION_OF_CLASS)
         raise ModelError(f"{where}: activation_function is {function!r}; implemented of torch.nn: {known}")
-    read = options.get("module_input_name", "sentence_embedding")
-    if read != "sentence_embedding" or options.get("module_output_name", read) != read:
-        raise ModelError(f"{where}: reads or writes something else than sentence_embedding; not implemented")
+    _refuse_other_input(folder)
     if options.get("use_residual"):
         raise ModelError(f"{where}: use_residual is {options['use_residual']!r}, which is not implemented")
     inputs, outputs = (_size(where, options, name) for name in ("in_features", "out_features"))

@@ -4,50 +4,64 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
-from tokenizers import Tokenizer, normalizers
+from tokenizers import AddedToken, Tokenizer, normalizers
 from tokenizers.implementations.bert_wordpiece import BertWordPieceTokenizer
 from tokenizers.models import BPE
 from tokenizers.processors import TemplateProcessing
 
 from pyqrt.errors import ModelError
-from pyqrt.models import Family
-from pyqrt.nn.config import Task
+from pyqrt.models import Family, bert
+from pyqrt.nn.config import EncoderConfig
+from pyqrt.quantize.checkpoint.added_tokens import (
+    SPECIAL_TOKENS,
+    added_token,
+    missing_tokens,
+    with_special_tokens,
+)
 from pyqrt.quantize.checkpoint.files import Directory
 
-# Options of tokenizer_config.json and their names in a BertNormalizer.
+# Options of tokenizer_config.json: their names in a BertNormalizer, what they are if not stated.
 _NORMALIZER_OPTIONS = {
-    "do_lower_case": "lowercase",
-    "strip_accents": "strip_accents",
-    "tokenize_chinese_chars": "handle_chinese_chars",
+    "do_lower_case": ("lowercase", True),
+    "strip_accents": ("strip_accents", None),
+    "tokenize_chinese_chars": ("handle_chinese_chars", True),
 }
+_GENERIC_CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend")  # whose tokenizer.json says it all
 # Vocabularies of other kinds. Not a vocab.txt: transformers may take it for something else, or for nothing.
 _VOCABULARIES = ("vocab.json", "merges.txt", "bpe.codes", "*.model")
-_SPECIAL_TOKENS = ("unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
 
 def read_tokenizer(
-    directory: Directory, described_by: Family, task: Task, *, lowercase_first: bool = False
+    directory: Directory,
+    hf: Mapping[str, Any],
+    described_by: Family,
+    config: EncoderConfig,
+    *,
+    lowercase_first: bool = False,
 ) -> str | None:
     """Text of a tokenizer.json that tokenizes as transformers does, without truncation or padding.
 
-    tokenizer.json is taken as it is, except that options stated in tokenizer_config.json win, as they do in
-    transformers: those of case, accents and Chinese characters, and `model_input_names`. Where these, or
-    unless stated the family's, have no token types, both of two texts have type 0. Without the file a
-    WordPiece tokenizer is made from vocab.txt; other vocabularies (byte-pair merges, SentencePiece) are read
-    by transformers. None if there is no vocabulary, or (with a warning) none that transformers, if installed,
-    makes a tokenizer.json of.
+    tokenizer.json is taken as it is, except that tokenizer_config.json wins, as it does in transformers:
+    in case, accents and Chinese characters of WordPiece tokenizers, a space in front of byte pairs,
+    `model_input_names`, and special and other added tokens that it lacks. Where the input names, or unless
+    stated the family's, have no token types, or the encoder has none, both of two texts have type 0. Without
+    the file a WordPiece tokenizer is made from vocab.txt; other vocabularies (byte-pair merges,
+    SentencePiece) are read by transformers. None if there is no vocabulary, or (with a warning) none that
+    transformers, if installed, makes a tokenizer.json of.
 
-    described_by: the family: what values of `tokenizer_class` mean WordPiece, and of which form. task: of
-    the head.
+    hf: config.json, which may state a `tokenizer_class`. described_by: the family: what values of it mean
+    WordPiece, and of which form. config: of the encoder.
     lowercase_first: lowercase all text before anything else.
     Raises ModelError for a file that is malformed.
     """
-    options = directory.optional_object("tokenizer_config.json")
-    stated_class = options.get("tokenizer_class")
+    options = with_special_tokens(directory, directory.optional_object("tokenizer_config.json"))
+    stated_class = options.get("tokenizer_class") or hf.get("tokenizer_class")
     classes = described_by.TOKENIZER_CLASSES
-    is_wordpiece = bool(classes) and stated_class in (None, *classes)
+    is_of_bert = stated_class in bert.TOKENIZER_CLASSES
+    is_wordpiece = is_of_bert or (bool(classes) and stated_class in (None, *classes))
     if directory.has("tokenizer.json"):
         tokenizer = directory.object("tokenizer.json")
     elif is_wordpiece and directory.has("vocab.txt"):
@@ -61,11 +75,20 @@ def read_tokenizer(
     tokenizer |= {"truncation": None, "padding": None}
     normalizer = tokenizer.get("normalizer")
     if is_wordpiece and isinstance(normalizer, dict) and normalizer.get("type") == "BertNormalizer":
-        normalizer |= {new: options[old] for old, new in _NORMALIZER_OPTIONS.items() if old in options}
+        normalizer |= {new: options.get(old, default) for old, (new, default) in _NORMALIZER_OPTIONS.items()}
+    if stated_class not in _GENERIC_CLASSES:
+        for step in (tokenizer.get("pre_tokenizer"), tokenizer.get("post_processor")):
+            if isinstance(step, dict) and step.get("type") in ("ByteLevel", "RobertaProcessing"):
+                step["add_prefix_space"] = bool(options.get("add_prefix_space"))
     parsed = _parsed(tokenizer, directory)
+    if missing := missing_tokens(directory, options, parsed):
+        for token, number in missing:
+            _add(parsed, token, number, directory)
+        tokenizer = json.loads(parsed.to_str())
     inputs = options.get("model_input_names")
-    untyped = getattr(described_by, "WITHOUT_TOKEN_TYPES", ())
-    if "token_type_ids" not in inputs if inputs else task in untyped:
+    untyped = () if is_of_bert else getattr(described_by, "WITHOUT_TOKEN_TYPES", ())
+    without = "token_type_ids" not in inputs if inputs else config.head.task in untyped
+    if without or config.type_vocab_size < 2:
         tokenizer["post_processor"] = _of_one_type(tokenizer.get("post_processor"))
         parsed = _parsed(tokenizer, directory)
     if lowercase_first:
@@ -75,6 +98,17 @@ def read_tokenizer(
         parsed.normalizer = normalizers.Sequence(steps)
         return parsed.to_str()
     return _text(tokenizer)
+
+
+def _add(tokenizer: Tokenizer, token: AddedToken, number: int | None, directory: Directory) -> None:
+    """Adds a token, which must get the id that is stated, if one is. Raises ModelError."""
+    (tokenizer.add_special_tokens if token.special else tokenizer.add_tokens)([token])
+    got = tokenizer.token_to_id(token.content)
+    if number not in (None, got):
+        raise ModelError(
+            f"{directory.path}: token {token.content!r} is said to have id {number}, the vocabulary gives it "
+            f"{got}; save a tokenizer.json with transformers' AutoTokenizer"
+        )
 
 
 def _text(tokenizer: dict[str, Any]) -> str:
@@ -144,7 +178,7 @@ def _from_vocabulary(directory: Directory, options: dict[str, Any], pair: str | 
                 "tokenizer.json; save one with transformers' AutoTokenizer"
             )
     special: dict[str, Any] = {
-        name: _token_text(options[name]) for name in _SPECIAL_TOKENS if options.get(name)
+        name: added_token(options[name]).content for name in SPECIAL_TOKENS if options.get(name)
     }
     try:
         tokenizer = BertWordPieceTokenizer(
@@ -193,8 +227,3 @@ def _template(single: str, pair: str, special_tokens: list[tuple[str, int]]) -> 
     tokenizer.post_processor = TemplateProcessing(single=single, pair=pair, special_tokens=special_tokens)
     made: dict[str, Any] = json.loads(tokenizer.to_str())["post_processor"]
     return made
-
-
-def _token_text(token: Any) -> str:
-    """A special token is written as its text or as an AddedToken's fields."""
-    return str(token["content"] if isinstance(token, dict) else token)

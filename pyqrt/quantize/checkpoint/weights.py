@@ -174,6 +174,12 @@ def load_weights(
             missing.append(f"{absent} {shape}{hint}")
             continue
         tensor = tensors[by_name[found]]
+        for other in entry.same:
+            if other in by_name and not torch.equal(tensors[by_name[other]], tensor):
+                problems.append(
+                    f"{by_name[found]} and {by_name[other]} differ, but the configuration ties them "
+                    "(tie_word_embeddings): set it to false, or remove the one that is not meant"
+                )
         if entry.further:
             columns = tensors[by_name[entry.further]].T
             if columns.dim() != 2 or len(columns) != len(tensor):
