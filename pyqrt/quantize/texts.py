@@ -57,9 +57,10 @@ def read_examples(path: Path) -> list[Example]:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ModelError(f"cannot read calibration text {path}: {error}") from error
+    return text.removesuffix("\n").split("\n") if text else []  # a text may hold other ends of lines
 
 
 def _read_table(path: Path, lines: Sequence[str]) -> list[Example]:

@@ -387,6 +387,9 @@ def _digests(tensors: Mapping[str, npt.NDArray[Any]]) -> dict[str, str]:
 
 
 def _write_atomically(path: Path, parts: list[bytes | memoryview]) -> None:
+    path = path.resolve()  # a link stays one
+    if path.exists() and not path.is_file():
+        raise ModelError(f"{path} is a folder or a device; name a file")
     temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
     try:
         with temporary.open("xb") as file:

@@ -17,7 +17,7 @@ from pyqrt.errors import ModelError
 from pyqrt.program import Limits, Program
 from pyqrt.runtime import format as model_format
 from pyqrt.runtime.devices import Parallel, find_device
-from pyqrt.runtime.tasks import DEFAULT_STRIDE, Task
+from pyqrt.runtime.tasks import Task
 from pyqrt.runtime.verification import Verification
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class Model:
         pairs: str | Sequence[str] | Sequence[Sequence[str]] | None = None,
         *,
         truncate: bool = False,
-        stride: int = DEFAULT_STRIDE,
+        stride: int | None = None,
     ) -> Result:
         """The task's result for each text, in order; one text is a batch of one.
 
@@ -123,14 +123,15 @@ class Model:
 
         pairs: the second text of each, for tasks on pairs.
         truncate: cut texts longer than the model takes, instead of raising. Question answering cuts
-            nothing off: it sees a long context in windows that share `stride` tokens.
+            nothing off: it sees a long context in windows that share `stride` tokens; None: 128, or a
+            quarter of what the model takes if that is less.
         Results do not depend on what else is in the batch. Raises ModelError for a text that is too
         long, a missing or needless pair, a model file without tokenizer.
         """
         from pyqrt.runtime.texts import decode_outputs, encode_texts  # token ids run without it
 
-        texts = [texts] if isinstance(texts, str) else list(texts)
-        pairs = [pairs] if isinstance(pairs, str) else pairs if pairs is None else list(pairs)
+        texts = _listed(texts, "texts")
+        pairs = None if pairs is None else _listed(pairs, "pairs")
         tokenizer = self.tokenizer
         if tokenizer is None:
             raise ModelError("the model file has no tokenizer; feed token ids to Model.run")
@@ -283,6 +284,17 @@ def _weight_checks(file: model_format.ModelFile, native: Any) -> Verification:
 
     digests = [partial(check, partial(file.check_digest, name)) for name in file.unchecked]
     return Verification([*digests, partial(check, native.verify)])
+
+
+def _listed(values: Any, what: str) -> list[Any]:
+    """A string as a list of one, all else as a list of what it holds."""
+    if isinstance(values, str):
+        return [values]
+    try:
+        return list(values)
+    except TypeError:
+        kind = type(values).__name__
+        raise ModelError(f"{what} is of type {kind}; give a string or a list of strings") from None
 
 
 def _pack(

@@ -21,7 +21,7 @@ def encode_texts(
     pairs: Sequence[Any] | None,
     *,
     truncate: bool,
-    stride: int = DEFAULT_STRIDE,
+    stride: int | None = None,
 ) -> list[list[Encoded]]:
     """The sequences that answer each text: its windows, its choices, or itself.
 
@@ -30,11 +30,14 @@ def encode_texts(
     _check_pairs(task.kind, texts, pairs)
     if task.kind == "question_answering" and truncate:
         assert pairs is not None
-        return tokenizer.windows(texts, pairs, min(stride, tokenizer.max_length // 4))
+        usual = min(DEFAULT_STRIDE, tokenizer.max_length // 4)
+        return tokenizer.windows(texts, pairs, usual if stride is None else stride)
     if task.kind == "multiple_choice":
         assert pairs is not None
         asked = [text for text, own in zip(texts, pairs, strict=True) for _ in own]
-        encoded = iter(tokenizer.encode(asked, list(chain.from_iterable(pairs)), truncate=truncate))
+        names = [f"text {index}, choice {k}" for index, own in enumerate(pairs) for k in range(len(own))]
+        choices = list(chain.from_iterable(pairs))
+        encoded = iter(tokenizer.encode(asked, choices, truncate=truncate, names=names))
         return [[next(encoded) for _ in own] for own in pairs]
     contexts = None if pairs is None else list(pairs)
     return [[item] for item in tokenizer.encode(texts, contexts, truncate=truncate)]
@@ -69,9 +72,13 @@ def _check_pairs(kind: str, texts: Sequence[str], pairs: Sequence[Any] | None) -
     """Raise ModelError unless the task can do with these pairs."""
     if kind == "question_answering" and pairs is None:
         raise ModelError("question answering takes a context for each question: model(questions, contexts)")
-    if kind == "multiple_choice" and (pairs is None or any(isinstance(own, str) or not own for own in pairs)):
+    if kind == "multiple_choice" and (pairs is None or not all(map(_is_list_of_choices, pairs))):
         raise ModelError("multiple choice takes a list of choices for each text: model(texts, [[...], ...])")
     if kind in ("token_classification", "masked_lm") and pairs is not None:
         raise ModelError(f"{kind} takes single texts; call it without pairs")
     if pairs is not None and len(pairs) != len(texts):
         raise ModelError(f"{len(texts)} texts but {len(pairs)} pairs; give one pair for each text")
+
+
+def _is_list_of_choices(own: Any) -> bool:
+    return isinstance(own, (list, tuple, np.ndarray)) and len(own) > 0

@@ -82,28 +82,35 @@ class Tokenizer:
         self.max_length = max_length
         self._json_text = json_text
         self._whole = _load(json_text)
+        self._direction = (self._whole.truncation or {}).get("direction", "right")
         self._whole.no_truncation()
         # Truncation is a state of the library's object, so it takes a second one, made when wanted.
         self._truncating: Any = None
 
     def encode(
-        self, texts: Sequence[str], pairs: Sequence[str] | None = None, *, truncate: bool = False
+        self,
+        texts: Sequence[str],
+        pairs: Sequence[str] | None = None,
+        *,
+        truncate: bool = False,
+        names: Sequence[str] | None = None,
     ) -> list[Encoded]:
         """Tokens of every text, or of every (text, pair), with the model's special tokens.
 
-        Raises ModelError for a text longer than the model takes, unless `truncate`, and for a
-        text the tokenizer has no tokens for.
+        names: what messages call them, if not by their numbers. Raises ModelError for a text longer than
+        the model takes, unless `truncate`, and for a text the tokenizer has no tokens for.
         """
         if pairs is not None and len(pairs) != len(texts):
             raise ModelError(f"{len(texts)} texts but {len(pairs)} pairs; give one pair for each text")
         inputs: list[Any] = list(texts) if pairs is None else list(zip(texts, pairs, strict=True))
-        for index, item in enumerate(inputs):
+        names = names or [f"text {index}" for index in range(len(inputs))]
+        for name, item in zip(names, inputs, strict=True):
             for part in (item,) if pairs is None else item:
-                _check_text(index, part)
+                _check_text(name, part)
         tokenizer = self._truncate() if truncate else self._whole
         with _library_errors("fails"):
             encoded = [Encoded(encoding) for encoding in tokenizer.encode_batch(inputs)]
-        for index, item in enumerate(encoded):
+        for name, item in zip(names, encoded, strict=True):
             if len(item) > self.max_length:
                 remedy = (
                     "its special tokens alone are more than the model takes"
@@ -111,7 +118,7 @@ class Tokenizer:
                     else "shorten it, or cut it at the limit: truncate=True, on the command line --truncate"
                 )
                 raise ModelError(
-                    f"text {index} has {len(item)} tokens, the model takes up to {self.max_length}; {remedy}"
+                    f"{name} has {len(item)} tokens, the model takes up to {self.max_length}; {remedy}"
                 )
         return encoded
 
@@ -124,25 +131,37 @@ class Tokenizer:
         """Every (text, pair) as the sequences it takes to see all of the pair.
 
         The text is whole in each of them, and neighbours share `stride` tokens of the pair. Raises
-        ModelError where a text leaves less room than that, and as `encode` does.
+        ModelError where a text with a pair too long for one leaves less room than that, for a stride that
+        is no number of tokens, and as `encode` does.
         """
-        for index, item in enumerate(zip(texts, pairs, strict=True)):
+        if not isinstance(stride, (int, np.integer)) or not 0 <= stride < self.max_length:
+            raise ModelError(
+                f"stride is {stride!r}; it must be an integer of at least 0 and below {self.max_length}, "
+                "the tokens that the model takes"
+            )
+        inputs = list(zip(texts, pairs, strict=True))
+        for index, item in enumerate(inputs):
             for part in item:
-                _check_text(index, part)
-        tokenizer = _load(self._json_text)
-        room = [
-            self.max_length - len(encoding)
-            for encoding in self._whole.encode_batch([(text, "") for text in texts])
-        ]
-        for index, left in enumerate(room):
-            if left <= stride:
-                raise ModelError(
-                    f"text {index} leaves {max(left, 0)} of the model's {self.max_length} tokens to its "
-                    f"context, stride is {stride}; shorten the text or lower the stride"
-                )
-        tokenizer.enable_truncation(self.max_length, stride=stride, strategy="only_second")
+                _check_text(f"text {index}", part)
         with _library_errors("fails"):
-            encodings = tokenizer.encode_batch(list(zip(texts, pairs, strict=True)))
+            encodings = self._whole.encode_batch(inputs)
+        long = [index for index, item in enumerate(encodings) if len(item) > self.max_length]
+        if long:
+            for index, alone in zip(
+                long, self._whole.encode_batch([(texts[index], "") for index in long]), strict=True
+            ):
+                left = self.max_length - len(alone)
+                if left <= stride:
+                    raise ModelError(
+                        f"text {index} leaves {max(left, 0)} of the model's {self.max_length} tokens to its "
+                        f"context, stride is {stride}; shorten the text or lower the stride"
+                    )
+            tokenizer = _load(self._json_text)
+            tokenizer.enable_truncation(self.max_length, stride=int(stride), strategy="only_second")
+            with _library_errors("fails"):
+                cut = tokenizer.encode_batch([inputs[index] for index in long])
+            for index, encoding in zip(long, cut, strict=True):
+                encodings[index] = encoding
         return [[Encoded(part) for part in (encoding, *encoding.overflowing)] for encoding in encodings]
 
     @property
@@ -161,19 +180,19 @@ class Tokenizer:
     def _truncate(self) -> Any:
         if self._truncating is None:
             truncating = _load(self._json_text)
-            # Of a pair the longer one loses tokens first, from its end.
-            truncating.enable_truncation(self.max_length, strategy="longest_first")
+            # Of a pair the longer one loses tokens first, from its end if the file states no other side.
+            truncating.enable_truncation(self.max_length, strategy="longest_first", direction=self._direction)
             self._truncating = truncating  # whole, whichever of two threads comes last
         return self._truncating
 
 
-def _check_text(index: int, text: Any) -> None:
+def _check_text(name: str, text: Any) -> None:
     if not isinstance(text, str):
-        raise ModelError(f"text {index} is of type {type(text).__name__}, not a string")
+        raise ModelError(f"{name} is of type {type(text).__name__}, not a string")
     try:
         text.encode()
     except UnicodeError as error:
-        raise ModelError(f"text {index} is not valid Unicode: {error}") from None
+        raise ModelError(f"{name} is not valid Unicode: {error}") from None
 
 
 def _load(json_text: str) -> Any:

@@ -13,6 +13,7 @@ from tokenizers.implementations import ByteLevelBPETokenizer
 from pyqrt.errors import ModelError
 from pyqrt.models import family, roberta, xlm_roberta
 from pyqrt.quantize.checkpoint import load_checkpoint
+from pyqrt.runtime.tokenization import Tokenizer as RuntimeTokenizer
 
 TEXTS = [
     "The cats sat on the MAT.",
@@ -185,6 +186,23 @@ def test_stated_normalizer_options_win_over_tokenizer_json(with_tokenizer_json, 
     saved.json("tokenizer_config.json", {"tokenizer_class": "BertTokenizer", **options})
     reference = transformers.AutoTokenizer.from_pretrained(saved.path)
     assert_tokenizes_as(tokenizer_of(saved), reference)
+
+
+def test_the_side_that_texts_are_cut_on(saved):
+    saved.json("tokenizer_config.json", {"tokenizer_class": "BertTokenizer", "truncation_side": "left"})
+    checkpoint = load_checkpoint(saved.path)[1]
+    reference = transformers.AutoTokenizer.from_pretrained(saved.path)
+    tokenizer = RuntimeTokenizer(checkpoint.tokenizer_json, 6)
+    texts, pairs = zip(*PAIRS, strict=True)
+    for given in (([TEXTS[0]],), (texts, pairs)):
+        expected = reference(*map(list, given), truncation=True, max_length=6)["input_ids"]
+        assert [item.ids.tolist() for item in tokenizer.encode(*given, truncate=True)] == expected
+
+
+def test_special_tokens_that_are_split_are_refused(saved):
+    saved.json("tokenizer_config.json", {"split_special_tokens": True})
+    with pytest.raises(ModelError, match=r"tokenizer_config\.json: split_special_tokens is set"):
+        load_checkpoint(saved.path)
 
 
 def test_they_do_not_concern_other_tokenizers(with_tokenizer_json):

@@ -34,6 +34,14 @@ def test_plain_text_is_one_example_per_line(tmp_path: Path) -> None:
     assert read_examples(path) == [Example("one"), Example("two words"), Example("Drei Wörter hier")]
 
 
+def test_only_a_new_line_ends_one(tmp_path: Path) -> None:
+    """Texts of the web hold other separators, and files of other systems a mark at the front."""
+    text = "a\u2028b\x85c\x0bd"
+    assert read_examples(write(tmp_path / "a.txt", f"\ufeffone\r\n{text}")) == [Example("one"), Example(text)]
+    table = f"\ufefflabel\tsentence\r\n1\t{text}\r\n0\te\r\n"
+    assert read_examples(write(tmp_path / "a.tsv", table)) == [Example(text), Example("e")]
+
+
 @pytest.mark.parametrize(
     ("content", "expected"),
     [

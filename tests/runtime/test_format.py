@@ -209,6 +209,27 @@ def test_what_could_not_be_read_is_not_written(tmp_path: Path, changes: Any, mes
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    plain = tmp_path / "plain.qrt"
+    write(plain)
+    (tmp_path / "there.qrt").touch()
+    for name in ("there.qrt", "not-yet.qrt"):
+        link = tmp_path / f"link-to-{name}"
+        link.symlink_to(name)
+        write(link)
+        assert link.is_symlink()
+        assert (tmp_path / name).read_bytes() == plain.read_bytes()
+
+
+def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path in (pipe, tmp_path, Path()):
+        with pytest.raises(ModelError, match="is a folder or a device; name a file"):
+            write(path)
+    assert pipe.is_fifo()
+
+
 def test_a_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         write(tmp_path / "nowhere" / "m.qrt")

@@ -17,6 +17,9 @@ from oracle import program as oracle
 from pyqrt import _runtime
 from pyqrt.errors import ModelError
 from pyqrt.runtime import Model, load
+from pyqrt.runtime.tasks import Task
+from pyqrt.runtime.texts import encode_texts
+from pyqrt.runtime.tokenization import Tokenizer
 
 VARIANTS = [variant["name"] for variant in _runtime.isas() if variant["supported"]]
 
@@ -187,6 +190,29 @@ def test_long_texts(model: Model) -> None:
     )
     with pytest.raises(ModelError, match="text 0"):
         model(text)
+
+
+@pytest.mark.parametrize("texts", [None, 3, {"a": 1}.items])
+def test_what_holds_no_texts(model: Model, texts: Any) -> None:
+    with pytest.raises(ModelError, match=r"texts is of type \w+; give a string or a list of strings"):
+        model(texts)
+
+
+def test_choices_are_named_by_text_and_number() -> None:
+    tokenizer = Tokenizer(small_model.tokenizer_json(), 12)
+
+    def encode(*given: Any) -> list[list[list[int]]]:
+        groups = encode_texts(Task("multiple_choice", "logits"), tokenizer, *given, truncate=False)
+        return [[item.ids.tolist() for item in group] for group in groups]
+
+    with pytest.raises(ModelError, match=r"text 1, choice 2 has .* tokens"):
+        encode(["a", "b"], [["a", "b", "c"], ["a", "b", "a " * 99]])
+    with pytest.raises(ModelError, match="text 0, choice 1 is of type int"):
+        encode(["a"], [["a", 1]])
+    for own in ("a", [], {"a", "b"}, {"a": 1}, iter(["a", "b"]), 3):
+        with pytest.raises(ModelError, match="multiple choice takes a list of choices for each text"):
+            encode(["a"], [own])
+    assert encode(["a"], [np.array(["a", "b"])]) == encode(["a"], [("a", "b")])
 
 
 def test_needless_and_missing_pairs(folder: Path) -> None:

@@ -181,6 +181,21 @@ def test_a_long_context_is_seen_in_windows() -> None:
         tokenizer.windows(["a b"], [context], 4)
 
 
+def test_what_fits_needs_no_windows() -> None:
+    """However little room its text leaves to the context."""
+    tokenizer = Tokenizer(small_model.tokenizer_json(), 9)
+    ((whole,), windows) = tokenizer.windows(["a b c a b", "a b"], ["c", "a b c a b c"], 2)
+    assert whole.ids.tolist() == tokenizer.encode(["a b c a b"], ["c"])[0].ids.tolist()
+    assert len(windows) == 2
+
+
+@pytest.mark.parametrize("stride", [-1, 9, 10**30, 1.5, "8", None])
+def test_a_stride_is_a_number_of_tokens(stride: object) -> None:
+    tokenizer = Tokenizer(small_model.tokenizer_json(), 9)
+    with pytest.raises(ModelError, match=r"stride is .*; it must be an integer of at least 0 and below 9"):
+        tokenizer.windows(["a"], ["b"], stride)
+
+
 def test_the_best_choice() -> None:
     choice = choose(np.array([0.0, math.log(3.0)]), ["a", "b"])
     assert choice == Choice(1, "b", pytest.approx(0.75), [pytest.approx(0.25), pytest.approx(0.75)])

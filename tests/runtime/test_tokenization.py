@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import small_model
 
@@ -59,6 +61,16 @@ def test_truncation(tokenizer: Tokenizer) -> None:
     assert tokenizer.encode(["a"], truncate=True)[0].ids.tolist() == [2, 4, 3]
     (again,) = tokenizer.encode(["a " * 10])
     assert len(again) == 12
+
+
+def test_texts_are_cut_on_the_side_that_the_file_states() -> None:
+    content = json.loads(small_model.tokenizer_json())
+    content["truncation"]["direction"] = "Left"
+    tokenizer = Tokenizer(json.dumps(content), 5)
+    (cut,) = tokenizer.encode(["a b a b c"], truncate=True)
+    assert cut.ids.tolist() == [2, 4, 5, 6, 3]
+    (pair,) = tokenizer.encode(["a"], ["b c b c"], truncate=True)
+    assert pair.ids.tolist() == [2, 4, 3, 6, 3]
 
 
 def test_of_a_pair_the_longer_is_cut_first(tokenizer: Tokenizer) -> None:

@@ -30,6 +30,8 @@ _NORMALIZER_OPTIONS = {
     "tokenize_chinese_chars": ("handle_chinese_chars", True),
 }
 _GENERIC_CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend")  # whose tokenizer.json says it all
+# What the model file keeps of it is the direction.
+_LEFT_TRUNCATION = {"direction": "Left", "max_length": 512, "strategy": "LongestFirst", "stride": 0}
 # Vocabularies of other kinds. Not a vocab.txt: transformers may take it for something else, or for nothing.
 _VOCABULARIES = ("vocab.json", "merges.txt", "bpe.codes", "*.model")
 
@@ -42,7 +44,9 @@ def read_tokenizer(
     *,
     lowercase_first: bool = False,
 ) -> str | None:
-    """Text of a tokenizer.json that tokenizes as transformers does, without truncation or padding.
+    """Text of a tokenizer.json that tokenizes as transformers does, without padding.
+
+    Without truncation, too, unless texts are to be cut on the left: then it says so.
 
     tokenizer.json is taken as it is, except that tokenizer_config.json wins, as it does in transformers:
     in case, accents and Chinese characters of WordPiece tokenizers, a space in front of byte pairs,
@@ -72,7 +76,13 @@ def read_tokenizer(
             return None
         tokenizer = converted
 
-    tokenizer |= {"truncation": None, "padding": None}
+    if options.get("split_special_tokens"):
+        raise ModelError(
+            f"{directory.path}/tokenizer_config.json: split_special_tokens is set, which a tokenizer.json "
+            "cannot hold; remove it to have special tokens in a text taken as such"
+        )
+    side = options.get("truncation_side", "right")
+    tokenizer |= {"truncation": _LEFT_TRUNCATION if side == "left" else None, "padding": None}
     normalizer = tokenizer.get("normalizer")
     if is_wordpiece and isinstance(normalizer, dict) and normalizer.get("type") == "BertNormalizer":
         normalizer |= {new: options.get(old, default) for old, (new, default) in _NORMALIZER_OPTIONS.items()}
