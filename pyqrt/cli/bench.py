@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from pyqrt.errors import ModelError
+from pyqrt.cli.options import MAX_COUNT, whole_number
 
 if TYPE_CHECKING:
     from pyqrt.runtime import Parallel
@@ -19,7 +19,8 @@ def bench(
     lengths: Annotated[str, typer.Option(help="Tokens of a sequence, separated by commas.")] = "16,64,128",
     batch: Annotated[str, typer.Option(help="Sequences of a batch, separated by commas.")] = "1,8",
     mixed: Annotated[
-        int, typer.Option(min=0, help="Sequences of one batch of mixed lengths; 0: no such batch.")
+        int,
+        typer.Option(min=0, max=MAX_COUNT, help="Sequences of one batch of mixed lengths; 0: no such batch."),
     ] = 32,
     threads: Annotated[
         str | None, typer.Option(help="Threads, separated by commas; default: 1 and all CPUs of the process.")
@@ -35,7 +36,10 @@ def bench(
     """Measure latency, tokens a second, and the ratio to the machine's limit, all in turns."""
     from pyqrt import _runtime
     from pyqrt.bench.latency import measure
+    from pyqrt.outputs import check_file
 
+    if json_file is not None:
+        check_file(json_file)
     report = measure(
         model,
         lengths=_numbers("--lengths", lengths),
@@ -45,16 +49,13 @@ def bench(
         parallel=cast("list[Parallel]", parallel.split(",")),
         seconds=seconds,
     )
+    _print_tables(report)
     if json_file is not None:
         json_file.write_text(json.dumps(report, indent=1) + "\n")
-    _print_tables(report)
 
 
 def _numbers(option: str, text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise ModelError(f"{option} is {text!r}; give whole numbers separated by commas: 16,64") from None
+    return [whole_number(option, part) for part in text.split(",")]
 
 
 def _print_tables(report: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pyqrt.cli.options import MAX_COUNT, Seed
 from pyqrt.errors import ModelError
 
 if TYPE_CHECKING:
@@ -28,12 +29,14 @@ Losses = Annotated[
     ),
 ]
 Temperature = Annotated[float, typer.Option(help="Of the logits that are compared.")]
-Batch = Annotated[int, typer.Option(min=1, help="Texts of a step.")]
+Batch = Annotated[int, typer.Option(min=1, max=MAX_COUNT, help="Texts of a step.")]
 MaxLength = Annotated[
-    int | None, typer.Option(min=1, help="Tokens of a text; longer ones are cut. Default: the model's.")
+    int | None,
+    typer.Option(min=1, max=MAX_COUNT, help="Tokens of a text; longer ones are cut. Default: the model's."),
 ]
-Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
-Threads = Annotated[int, typer.Option(min=1, help="Of the integer program in training, on a CPU.")]
+Threads = Annotated[
+    int, typer.Option(min=1, max=MAX_COUNT, help="Of the integer program in training, on a CPU.")
+]
 Device = Annotated[str, typer.Option(help="Where training computes: cpu, cuda or cuda:N.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON, no progress.")]
 
@@ -49,7 +52,8 @@ def distill(
         Path | None, typer.Option(help="Checkpoint folder that the student starts from.")
     ] = None,
     layers: Annotated[
-        int | None, typer.Option(min=1, help="Start from so many of the teacher's layers instead.")
+        int | None,
+        typer.Option(min=1, max=MAX_COUNT, help="Start from so many of the teacher's layers instead."),
     ] = None,
     method: Annotated[
         str, typer.Option(help="result, distilbert, tinybert, minilm or qat: which losses, how weighted.")
@@ -58,14 +62,15 @@ def distill(
     task: TaskName = None,
     temperature: Temperature = 2.0,
     relation_heads: Annotated[
-        int | None, typer.Option(min=1, help="Heads of the relations; default: the teacher's.")
+        int | None, typer.Option(min=1, max=MAX_COUNT, help="Heads of the relations; default: the teacher's.")
     ] = None,
     relation_layer: Annotated[
-        int | None, typer.Option(min=0, help="The teacher's layer for them; default: its last.")
+        int | None,
+        typer.Option(min=0, max=MAX_COUNT, help="The teacher's layer for them; default: its last."),
     ] = None,
-    epochs: Annotated[int, typer.Option(min=0, help="Passes over the data in floats.")] = 3,
+    epochs: Annotated[int, typer.Option(min=0, max=MAX_COUNT, help="Passes over the data in floats.")] = 3,
     integer_epochs: Annotated[
-        int, typer.Option(min=0, help="Passes in integers after that, for a model file.")
+        int, typer.Option(min=0, max=MAX_COUNT, help="Passes in integers after that, for a model file.")
     ] = 1,
     learning_rate: Annotated[float, typer.Option("--lr", help="Peak learning rate in floats.")] = 5e-5,
     integer_learning_rate: Annotated[
@@ -126,7 +131,7 @@ def qat(
     loss: Losses = None,
     task: TaskName = None,
     temperature: Temperature = 1.0,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the data.")] = 1,
+    epochs: Annotated[int, typer.Option(min=1, max=MAX_COUNT, help="Passes over the data.")] = 1,
     learning_rate: Annotated[float, typer.Option("--lr", help="Peak learning rate.")] = 1e-5,
     batch: Batch = 32,
     max_length: MaxLength = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -25,6 +26,10 @@ def clear_errors(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def wrapped(*arguments: Any, **options: Any) -> None:
+        if sys.stdout is None:  # closed, as by `>&-`: the next file to be opened would get what is printed
+            fail("standard output is closed; send it to a file, or to /dev/null")
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: a locale may lack a name's letters
         try:
             command(*arguments, **options)
             sys.stdout.flush()

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pyqrt.cli.options import MAX_COUNT, MAX_SEED
+
 if TYPE_CHECKING:
     from pyqrt.eval import Evaluation, Interval
 
@@ -32,11 +34,14 @@ def evaluate(
     truncate: Annotated[
         bool, typer.Option("--truncate", help="Cut texts longer than the model takes.")
     ] = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="Use this many examples only, the first.")] = None,
-    resamples: Annotated[int, typer.Option(min=1, help="Resamples of the bootstrap.")] = 1000,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
+    limit: Annotated[
+        int | None, typer.Option(min=1, max=MAX_COUNT, help="Use this many examples only, the first.")
+    ] = None,
+    resamples: Annotated[int, typer.Option(min=1, max=MAX_COUNT, help="Resamples of the bootstrap.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the bootstrap.")] = 0,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads; default: the CPUs this process may use.")
+        int | None,
+        typer.Option(min=1, max=MAX_COUNT, help="Threads; default: the CPUs this process may use."),
     ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the result to this file too.")
@@ -44,13 +49,16 @@ def evaluate(
 ) -> None:
     """Score a model on a task's labelled data, with 95 % confidence intervals."""
     from pyqrt.eval import evaluate
+    from pyqrt.outputs import check_file
 
+    if json_file is not None:
+        check_file(json_file)
     result = evaluate(
         model,
         task,
         data,
         checkpoint=checkpoint,
-        labels=labels.split(",") if labels else None,
+        labels=None if labels is None else labels.split(","),
         truncate=truncate,
         limit=limit,
         resamples=resamples,
@@ -58,9 +66,9 @@ def evaluate(
         threads=threads,
         progress=True,
     )
+    _print(result)
     if json_file is not None:
         json_file.write_text(json.dumps(result.to_dict(), indent=2) + "\n")
-    _print(result)
 
 
 def _print(result: Evaluation) -> None:

@@ -20,7 +20,9 @@ def export_onnx(
 ) -> None:
     """Write a model file as a QDQ ONNX model; compare the two if onnxruntime is installed."""
     from pyqrt.onnx import require
+    from pyqrt.outputs import check_file
 
+    check_file(output)
     require("onnx")
     from pyqrt.onnx.export import export_onnx as write
     from pyqrt.runtime import format as model_format

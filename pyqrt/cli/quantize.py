@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from pyqrt.cli.options import MAX_COUNT, Seed
+
 
 class TaskName(str, Enum):
     """The tasks a model file can be for."""
@@ -48,7 +50,7 @@ def quantize(
         typer.Option(help="Of embeddings. Default: what sentence-transformers' files say, or the mean."),
     ] = None,
     max_length: Annotated[
-        int | None, typer.Option(min=1, help="Longest sequence; default: the checkpoint's.")
+        int | None, typer.Option(min=1, max=MAX_COUNT, help="Longest sequence; default: the checkpoint's.")
     ] = None,
     gate: Annotated[
         float | None, typer.Option(help="Least agreement with the float model; below, no file.")
@@ -58,7 +60,7 @@ def quantize(
         str,
         typer.Option(metavar="NAME|FILE.toml", help="default, speed, plain or ibert, or a file like theirs."),
     ] = "default",
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    seed: Seed = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON, no progress.")] = False,
 ) -> None:
     """Quantize a checkpoint to an integer-only model file."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from pyqrt.cli.errors import printable
+from pyqrt.cli.options import MAX_COUNT
 from pyqrt.errors import ModelError
 
 if TYPE_CHECKING:
@@ -38,19 +39,25 @@ def run(
         bool, typer.Option("--truncate", help="Cut texts longer than the model takes.")
     ] = False,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads; default: the CPUs this process may use.")
+        int | None,
+        typer.Option(min=1, max=MAX_COUNT, help="Threads; default: the CPUs this process may use."),
     ] = None,
     parallel: Annotated[
         str, typer.Option(help="What the threads share out: rows of each text, or whole texts.")
     ] = "rows",
     batch: Annotated[
-        int, typer.Option(min=1, help="Lines of stdin run together; 1 answers each line at once.")
+        int,
+        typer.Option(min=1, max=MAX_COUNT, help="Lines of stdin run together; 1 answers each line at once."),
     ] = 32,
 ) -> None:
-    """Run texts through a model. On stdin a tab separates a text from its pair."""
+    """Run texts through a model. On stdin a tab separates a text from its pair.
+
+    With --json each line has the text, the pair if there is one, and the result: label, score and scores of
+    a classification; else embedding, words and entities, answer, masks, or choice.
+    """
     from pyqrt.runtime import load
 
-    if text is None and sys.stdin.isatty():
+    if text is None and (sys.stdin is None or sys.stdin.isatty()):
         raise typer.BadParameter("give a text, or pipe texts to stdin, one per line")
     if threads == 1:  # one thread is meant for the tokenizer's library too, which starts one for every CPU
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -72,8 +79,9 @@ def _read_lines() -> Iterator[Input]:
     """The lines of stdin, each a text or a text and its pair, all alike."""
     paired: bool | None = None
     for number, line in enumerate(sys.stdin.buffer, 1):
+        encoding = "utf-8-sig" if number == 1 else "utf-8"  # a mark of the byte order is no text
         try:
-            text = line.removesuffix(b"\n").removesuffix(b"\r").decode()
+            text = line.removesuffix(b"\n").removesuffix(b"\r").decode(encoding)
         except UnicodeError as error:
             raise ModelError(f"stdin, line {number}: not valid UTF-8: {error}") from None
         columns = text.split("\t")
@@ -115,6 +123,8 @@ def _as_json(kind: str, text: str, pair: str | None, result: Any) -> str:
         record["answer"] = dataclasses.asdict(result)
     elif kind == "masked_lm":
         record["masks"] = [dataclasses.asdict(mask) for mask in result]
+    elif kind == "multiple_choice":
+        record["choice"] = dataclasses.asdict(result)
     else:
         record |= dataclasses.asdict(result)
     return json.dumps(record, ensure_ascii=False)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pyqrt.cli.options import MAX_COUNT, Seed
 from pyqrt.cli.quantize import PoolingName, TaskName
 
 if TYPE_CHECKING:
@@ -47,9 +48,12 @@ def sensitivity(
         typer.Option(min=0, max=100, help="Most further multiply-accumulates of the proposal, in %."),
     ] = 10.0,
     texts: Annotated[
-        int, typer.Option(min=1, help="Held-out texts to rank on, at most half of them; the rest verify.")
+        int,
+        typer.Option(
+            min=1, max=MAX_COUNT, help="Held-out texts to rank on, at most half of them; the rest verify."
+        ),
     ] = 48,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    seed: Seed = 0,
 ) -> None:
     """Rank the quantized tensors by the loss they cause, and propose which get 16 bits."""
     from pyqrt.sensitivity.api import analyse_checkpoint

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pyqrt.cli.options import MAX_COUNT, whole_number
 from pyqrt.errors import ModelError
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ def tradeoff(
         str, typer.Option(help="Tokens of single texts, separated by commas; real: those of the data.")
     ] = "real,16,64,128",
     batch: Annotated[
-        int, typer.Option(min=0, help="Texts of the batch with and without padding; 0: no batch.")
+        int,
+        typer.Option(min=0, max=MAX_COUNT, help="Texts of the batch with and without padding; 0: no batch."),
     ] = 32,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
     calibration: Annotated[
@@ -47,8 +49,10 @@ def tradeoff(
     truncate: Annotated[
         bool, typer.Option("--truncate", help="Cut texts longer than the models take.")
     ] = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="Use this many examples only, the first.")] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Turns that every candidate gets.")] = 5,
+    limit: Annotated[
+        int | None, typer.Option(min=1, max=MAX_COUNT, help="Use this many examples only, the first.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, max=MAX_COUNT, help="Turns that every candidate gets.")] = 5,
     seconds: Annotated[float, typer.Option(help="Of a turn.")] = 0.2,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of results, pictures and report.")
@@ -82,12 +86,15 @@ def tradeoff(
             output,
             recipes=recipes.split(","),
             peer_names=PEERS if peers == "all" else [name for name in peers.split(",") if name],
-            threads=[_number("--threads", part) for part in threads.split(",")],
-            lengths=[part if part == "real" else _number("--lengths", part) for part in lengths.split(",")],
+            threads=[whole_number("--threads", part) for part in threads.split(",")],
+            lengths=[
+                part if part == "real" else whole_number("--lengths", part, ", or real")
+                for part in lengths.split(",")
+            ],
             batch=batch,
             device=device,
             calibration=calibration,
-            labels=labels.split(",") if labels else None,
+            labels=None if labels is None else labels.split(","),
             truncate=truncate,
             limit=limit,
             rounds=rounds,
@@ -100,14 +107,6 @@ def tradeoff(
     typer.echo("Written: " + ", ".join(str(path) for path in [*files[: not merge], *written]))
     if not written:
         typer.echo("No pictures and no report: pip install 'pyqrt[plot]'")
-
-
-def _number(option: str, text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        words = " or real" if option == "--lengths" else ""
-        raise ModelError(f"{option} has {text!r}; give whole numbers{words}, separated by commas") from None
 
 
 def _print(run: Run) -> None:

@@ -24,6 +24,7 @@ from pyqrt.distill.training import check_lessons, teach
 from pyqrt.errors import ModelError
 from pyqrt.grids import Scales
 from pyqrt.nn import Encoder
+from pyqrt.outputs import check_parent, check_replaceable
 from pyqrt.progress import Progress, progress_bars
 from pyqrt.quantize.api import (
     CALIBRATION_EXAMPLES,
@@ -133,11 +134,11 @@ def distill_checkpoint(
 
 
 def _check_output(output: Path) -> None:
-    if not output.parent.is_dir():
-        raise ModelError(f"{output}: there is no directory {output.parent}; make it first")
-    if output.suffix == ".qrt" and output.is_dir():
-        raise ModelError(f"{output} is a directory; a model file cannot take its place")
-    if output.suffix != ".qrt" and output.exists() and (not output.is_dir() or any(output.iterdir())):
+    if output.suffix == ".qrt":
+        check_replaceable(output)
+        return
+    check_parent(output)
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ModelError(f"{output} exists; name a new directory, or a model file ending in .qrt")
 
 

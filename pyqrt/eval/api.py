@@ -13,7 +13,7 @@ from pyqrt.errors import ModelError
 from pyqrt.eval.bootstrap import Interval, intervals
 from pyqrt.eval.metrics import Rows
 from pyqrt.eval.predict import Predictor, float_run, integer_run
-from pyqrt.eval.tasks import EvaluationTask
+from pyqrt.eval.tasks import EvaluationTask, label_names
 from pyqrt.eval.tasks import task as task_of
 from pyqrt.progress import Progress, progress_bars, silent
 from pyqrt.runtime import Model, load
@@ -84,10 +84,12 @@ def evaluate(
     for name, value in (("limit", limit), ("resamples", resamples)):
         if value is not None and value < 1:
             raise ModelError(f"{name} is {value}; it must be at least 1")
+    if seed < 0:
+        raise ModelError(f"seed is {seed}; it must be at least 0")
     of_task = task_of(task)
     examples = of_task.read(Path(data))[:limit]
     loaded = model if isinstance(model, Model) else load(model, threads=threads)
-    reading = of_task.check(loaded.task, labels or loaded.task.labels, examples)
+    reading = of_task.check(loaded.task, label_names(labels, loaded.task), examples)
     runs = {"integers": integer_run(loaded)}
     if checkpoint is not None:
         runs["floats"] = float_run(Path(checkpoint), loaded)

@@ -9,17 +9,18 @@ from pyqrt.errors import ModelError
 
 
 def read_text(path: Path) -> str:
-    """The UTF-8 text of a file. Raises ModelError."""
+    """The UTF-8 text of a file, without the byte order mark that it may begin with. Raises ModelError."""
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ModelError(f"cannot read the data {path}: {error}") from None
 
 
-def read_table(path: Path, alternatives: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+def read_table(path: Path, alternatives: Sequence[tuple[str, ...]]) -> list[tuple[str, tuple[str, ...]]]:
     """The named columns of a tab-separated file with a header row, without quoting; empty lines are skipped.
 
-    alternatives: sets of column names, the first that the header has is read.
+    alternatives: sets of column names, the first that the header has is read. With the cells of each line
+    comes where it stands, for errors about them: "FILE, line 2".
     Raises ModelError for other columns, a line too short, and a file without examples.
     """
     lines = [line.removesuffix("\r") for line in read_text(path).split("\n")]
@@ -33,10 +34,10 @@ def read_table(path: Path, alternatives: Sequence[tuple[str, ...]]) -> list[tupl
     for number, line in enumerate(lines[1:], start=2):
         if not line.strip():
             continue
-        cells = line.split("\t")
+        where, cells = f"{path}, line {number}", line.split("\t")
         if len(cells) != len(header):
-            raise ModelError(f"{path}, line {number}: {len(cells)} columns, the header has {len(header)}")
-        rows.append(tuple(cells[place] for place in places))
+            raise ModelError(f"{where}: {len(cells)} columns, the header has {len(header)}")
+        rows.append((where, tuple(cells[place] for place in places)))
     if not rows:
         raise ModelError(f"{path} has no examples below its header")
     return rows

@@ -16,6 +16,7 @@ from pyqrt.lower import lower
 from pyqrt.nn import Encoder
 from pyqrt.nn.config import Head, Problem
 from pyqrt.nn.config import Task as TaskName
+from pyqrt.outputs import check_replaceable
 from pyqrt.progress import Progress, progress_bars, silent
 from pyqrt.quantize.checkpoint import Checkpoint, load_checkpoint
 from pyqrt.quantize.choose import choose_scales
@@ -80,6 +81,7 @@ def quantize_checkpoint(
     when the checkpoint, text or an option is unusable, or the score is below the gate: then nothing
     is written.
     """
+    check_replaceable(Path(output))
     settings = read_recipe(recipe)
     if gate is not None and not 0.0 <= gate <= 1.0:
         raise ModelError(f"gate is {gate}; it must lie in [0, 1]")

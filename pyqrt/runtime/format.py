@@ -131,8 +131,8 @@ def write(
     `tensors` holds int8, int16 and int32 arrays, each a multiple of 64 bytes, exactly those that
     the program names; they are stored in the given order, and behind them the tokenizer, of which
     spaces at the end are not kept. The file appears under `path` when complete (temporary file in
-    the same folder, fsync, rename). Raises ModelError when an argument is not what `read` would
-    accept, OSError when the folder cannot be written.
+    the same folder, fsync, rename). A link stays one, to the new file. Raises ModelError when an
+    argument is not what `read` would accept or no file can stand under `path`, OSError when writing fails.
     """
     from pathlib import Path  # only writing needs it
 
@@ -387,9 +387,10 @@ def _digests(tensors: Mapping[str, npt.NDArray[Any]]) -> dict[str, str]:
 
 
 def _write_atomically(path: Path, parts: list[bytes | memoryview]) -> None:
+    from pyqrt.outputs import check_replaceable  # only writing needs it
+
     path = path.resolve()  # a link stays one
-    if path.exists() and not path.is_file():
-        raise ModelError(f"{path} is a folder or a device; name a file")
+    check_replaceable(path)
     temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
     try:
         with temporary.open("xb") as file:

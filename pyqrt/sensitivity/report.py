@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyqrt.errors import ModelError
+from pyqrt.outputs import check_file, check_folder
 from pyqrt.sensitivity.api import Outcome, Sensitivity
 
 if TYPE_CHECKING:
@@ -27,18 +28,18 @@ _COLORS = {"int8": "tab:blue", "int16": "tab:green", "weight": "tab:orange"}
 def files_to_write(output: Path) -> list[Path]:
     """The files that `write_files` makes of `output`: itself if it has a suffix, else those of a folder.
 
-    In a folder there is no chart where matplotlib is missing. Raises ModelError for an unknown suffix, a
-    folder that does not exist, and ModuleNotFoundError for a chart alone without matplotlib.
+    In a folder there is no chart where matplotlib is missing. Raises ModelError for an unknown suffix and
+    where nothing can be written, and ModuleNotFoundError for a chart alone without matplotlib.
     """
     plottable = find_spec("matplotlib") is not None
     if output.is_dir() or not output.suffix:
+        check_folder(output)
         return [output / name for name in FOLDER_FILES if plottable or Path(name).suffix not in PLOTS]
     if output.suffix not in SUFFIXES:
         raise ModelError(f"{output}: a file must end in {', '.join(SUFFIXES)}; a folder gets all but .svg")
     if output.suffix in PLOTS and not plottable:
         raise ModuleNotFoundError("No module named 'matplotlib'", name="matplotlib")
-    if not output.parent.is_dir():
-        raise ModelError(f"{output}: there is no folder {output.parent}")
+    check_file(output)
     return [output]
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import pyqrt
 from pyqrt.bench import machine
 from pyqrt.errors import ModelError
+from pyqrt.eval.tasks import label_names
 from pyqrt.eval.tasks import task as task_of
 from pyqrt.progress import progress_bars
 from pyqrt.runtime import load
@@ -79,7 +80,7 @@ def measure(
         metrics, workloads = {}, {}
         for candidate in reversed(found):  # the first of a checkpoint stays
             model = load(candidate.job.model, threads=1)
-            reading = of_task.check(model.task, labels or model.task.labels, examples)
+            reading = of_task.check(model.task, label_names(labels, model.task), examples)
             metrics[candidate.checkpoint] = of_task.metrics(model.task)
             sequences = task_sequences(of_task, examples, reading, model, truncate=truncate)
             workloads[candidate.checkpoint] = make_workloads(sequences, lengths, batch, model)

@@ -131,14 +131,15 @@ def _add(runs: dict[str, Run], record: Record) -> None:
 
 def _records(path: Path) -> Iterator[tuple[str, Record]]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        with path.open(encoding="utf-8") as file:
+            lines = file.readlines()  # str.splitlines also cuts at what JSON has inside strings, as U+2028
     except (OSError, UnicodeDecodeError) as error:
         raise ModelError(f"cannot read the results {path}: {error}") from None
     for number, line in enumerate(lines, start=1):
         where = f"{path}, line {number}"
         try:
             record = json.loads(line)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise ModelError(f"{where} is not JSON: {error}") from None
         if not isinstance(record, dict):
             raise ModelError(f"{where} is not a JSON object")

@@ -103,6 +103,7 @@ class Worker:
         """Evaluates the candidate; writes the examples' rows to the file `rows`."""
         from pyqrt.eval.api import rows_of
         from pyqrt.eval.predict import Predictor
+        from pyqrt.eval.tasks import label_names
         from pyqrt.eval.tasks import task as task_of
         from pyqrt.runtime import load
 
@@ -110,7 +111,7 @@ class Worker:
         template = load(self._job.model, threads=1)
         of_task = task_of(task)
         examples = of_task.read(Path(data))[:limit]
-        reading = of_task.check(template.task, labels or template.task.labels, examples)
+        reading = of_task.check(template.task, label_names(labels, template.task), examples)
         predictor = Predictor(template, self._system.run, truncate=truncate)
         found = rows_of(
             of_task,

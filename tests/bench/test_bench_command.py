@@ -105,7 +105,10 @@ def test_table_and_file(path: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--lengths", "4,x"), "--lengths is '4,x'; give whole numbers"),
+        (("--lengths", "4,x"), "--lengths has 'x'; give whole numbers"),
+        (("--lengths", 10**23), f"--lengths has '{10**23}'; give whole numbers up to 2147483647"),
+        (("--batch", 10**23), "--batch has"),
+        (("--threads", 10**23), "--threads has"),
         (("--lengths", "0"), "lengths is [0]; give one or more numbers, each at least 1"),
         (("--lengths", LONGEST + 1), f"a length is {LONGEST + 1} tokens; the model takes at most {LONGEST}"),
         (("--lengths", "4", "--batch", "2,2"), "batch is [2, 2]; give each number once"),

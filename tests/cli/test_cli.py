@@ -9,7 +9,7 @@ import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import pytest
@@ -21,6 +21,7 @@ from pyqrt import _runtime
 from pyqrt.cli import app
 from pyqrt.runtime import entities, load
 from pyqrt.runtime import format as model_format
+from tiny_checkpoint import checkpoint
 
 
 def invoke(*arguments: Any, stdin: bytes | None = None) -> Result:
@@ -86,6 +87,20 @@ def test_answers(folder: Path) -> None:
     assert "context for each question" in refused("run", path, "who")
 
 
+def test_choices(tmp_path: Path) -> None:
+    """The best choice stands beside the question, whose `text` it does not replace."""
+    program, tensors = small_model.build(
+        small_model.Task("sequence_classification", "logits", ("one",)), types=2
+    )
+    path = tmp_path / "choices.qrt"
+    task = small_model.Task("multiple_choice", "logits")
+    model_format.write(path, program, tensors, task, small_model.tokenizer_json(), {}, {})
+    (expected,) = load(path)("anna", [["a", "b c"]])
+    (line,) = json_lines("run", path, "anna", "a|b c", "--json")
+    assert line == {"text": "anna", "pair": "a|b c", "choice": dataclasses.asdict(expected)}
+    assert output("run", path, "anna", "a|b c") == f"{expected.text}\t{expected.score:.6f}\n"
+
+
 def test_results_do_not_depend_on_the_batch(folder: Path) -> None:
     path = folder / "sequence_classification.qrt"
     stdin = "".join(f"{'a b c Paris '[: i % 13]}\n" for i in range(50)).encode()
@@ -107,6 +122,12 @@ def test_text_in_any_script(folder: Path) -> None:
     assert line["text"] == text
 
 
+def test_a_byte_order_mark_begins_stdin_and_is_no_text(folder: Path) -> None:
+    path = folder / "sequence_classification.qrt"
+    lines = json_lines("run", path, "--json", stdin=b"\xef\xbb\xbfa\n\xef\xbb\xbfb\n")
+    assert [line["text"] for line in lines] == ["a", "\ufeffb"]
+
+
 def test_long_texts(folder: Path) -> None:
     path = folder / "embedding.qrt"
     text = "a " * 50
@@ -119,6 +140,7 @@ def test_long_texts(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("stdin", "message"),
     [
+        (b"\xff\xfea\n", "line 1: not valid UTF-8"),
         (b"a\n\xff\xfe\n", "line 2: not valid UTF-8"),
         (b"a\n\xed\xa0\x80\n", "line 2: not valid UTF-8"),
         (b"a\tb\tc\n", "line 1: 2 tabs"),
@@ -225,9 +247,12 @@ def test_a_forced_variant_that_does_not_exist(folder: Path, monkeypatch: pytest.
         ["run", "m", "--threads", "0"],
         ["run", "m", "--threads", "many"],
         ["run", "m", "a", "b", "c"],
+        ["run", "m", "--batch", str(10**23)],
         ["inspect"],
         ["quantize", "checkpoint"],
         ["quantize", "checkpoint", "-o", "m", "--task", "poem"],
+        ["quantize", "checkpoint", "-o", "m", "--seed", str(2**63)],
+        ["qat", "checkpoint", "-o", "m.qrt", "--data", "d", "--batch", str(10**23)],
         ["doctor", "--loud"],
         ["dance"],
     ],
@@ -236,6 +261,25 @@ def test_wrong_usage(arguments: list[str]) -> None:
     result = invoke(*arguments)
     assert result.exit_code == 2
     assert "Usage" in result.stderr
+
+
+def test_every_whole_number_is_bounded() -> None:
+    """So that none is too large for what it goes through, up to the provenance in the file."""
+    bounds = {
+        f"{command.callback.__name__} {name}": hint.__metadata__[0].max
+        for command in app.registered_commands
+        if command.callback
+        for name, hint in get_type_hints(command.callback, include_extras=True).items()
+        if get_args(hint)[:1] in [(int,), (int | None,)]
+    }
+    assert len(bounds) > 20
+    assert [name for name, most in bounds.items() if most is None] == []
+
+
+def test_the_largest_seed_goes_into_the_file(tmp_path: Path) -> None:
+    source, path = checkpoint(tmp_path / "bert"), tmp_path / "model.qrt"
+    output("quantize", source, "-o", path, "--seed", 2**63 - 1, "--json")
+    assert load(path).provenance["seed"] == 2**63 - 1
 
 
 def test_version() -> None:
@@ -273,6 +317,38 @@ def test_any_locale(folder: Path, tmp_path: Path) -> None:
     result = process(*arguments, input="ä".encode(), cwd=tmp_path, env=environment)
     assert result.returncode == 0
     assert json.loads(result.stdout)["text"] == "ä"
+
+
+def test_a_locale_that_lacks_letters(folder: Path, tmp_path: Path) -> None:
+    """They are shown as escapes."""
+    path = tmp_path / "größe.qrt"
+    path.write_bytes((folder / "embedding.qrt").read_bytes())
+    environment = os.environ | {"PYTHONUTF8": "1", "PYTHONIOENCODING": "ascii"}
+    result = process("inspect", path, env=environment)
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert rb"gr\xf6\xdfe.qrt" in result.stdout
+
+
+def without(stream: str, *arguments: Any) -> subprocess.CompletedProcess[bytes]:
+    """The command as a shell runs it with `stream` closed: `<&-` or `>&-`."""
+    code = "from pyqrt.cli import app; app()"
+    command = ["sh", "-c", f'exec "$@" {stream}', "sh", sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, timeout=120)
+
+
+@pytest.mark.parametrize("command", ["run X a", "inspect X", "inspect X --json", "doctor", "doctor --json"])
+def test_standard_output_that_is_closed(folder: Path, command: str) -> None:
+    result = without(">&-", *command.replace("X", str(folder / "embedding.qrt")).split())
+    assert result.returncode == 1
+    assert result.stderr == b"pyqrt: standard output is closed; send it to a file, or to /dev/null\n"
+
+
+def test_standard_input_that_is_closed(folder: Path) -> None:
+    path = folder / "embedding.qrt"
+    result = without("<&-", "run", path)
+    assert result.returncode == 2
+    assert b"give a text, or pipe texts to stdin" in result.stderr
+    assert without("<&-", "run", path, "a b").stdout.decode() == output("run", path, "a b")
 
 
 def test_a_reader_that_leaves(folder: Path, tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_a_text_may_hold_anything_but_tabs_and_line_ends(write: Write) -> None:
     text = 'he said "no , \x85 \u2028 \x0b'
     (example,) = task("sst2").read(write("sentence\tlabel", f"{text}\t0", ""))
     assert example.text == text
-    (example,) = task("sst2").read(write("sentence\tlabel\r", "a b\t1\r"))
+    (example,) = task("sst2").read(write("\ufeffsentence\tlabel\r", "a b\t1\r"))
     assert (example.text, example.label) == ("a b", 1)
 
 
@@ -94,6 +94,11 @@ def test_labels_may_be_told() -> None:
         task("sst2").check(labelled("good", "bad", "ugly"), ["positive", "negative"], [])
 
 
+def squad_file(question: Any, context: Any, *answers: Any) -> str:
+    item = {"question": question, "answers": [{"text": answer} for answer in answers]}
+    return json.dumps({"data": [{"paragraphs": [{"context": context, "qas": [item]}]}]})
+
+
 @pytest.mark.parametrize(
     ("name", "model", "needed"),
     [
@@ -110,12 +115,11 @@ def test_labels_may_be_told() -> None:
     ],
 )
 def test_the_wrong_head_is_refused(write: Write, folder: Path, name: str, model: str, needed: str) -> None:
-    question = {"question": "a", "answers": [{"text": "b"}]}
     data = {
         "sst2": ("sentence\tlabel", "a\t1"),
         "stsb": ("sentence1\tsentence2\tscore", "a\tb\t1.5"),
         "conll2003": ("tokens\ttags", "a\tO"),
-        "squad": (json.dumps({"data": [{"paragraphs": [{"context": "b", "qas": [question]}]}]}),),
+        "squad": (squad_file("a", "b", "b"),),
         "masked_lm": ("a b",),
     }[name]
     with pytest.raises(ModelError, match=needed):
@@ -137,16 +141,25 @@ def test_the_wrong_head_is_refused(write: Write, folder: Path, name: str, model:
         ("sst2", ("sentence\tlabel", "a\t1\tb"), "line 2: 3 columns"),
         (
             "sst2",
-            ("sentence\tlabel", "a\t2"),
-            "the label '2' is none of the task's: negative, positive, 0, 1",
+            ("sentence\tlabel", "a\t1", "", "a\t2"),
+            r"data\.tsv, line 4: the label '2' is none of the task's: negative, positive, 0, 1",
         ),
-        ("rte", ("sentence1\tsentence2\tlabel", "a\tb\tneutral"), "the label 'neutral'"),
-        ("stsb", ("sentence1\tsentence2\tscore", "a\tb\tmuch"), "'much' is no finite number"),
+        ("rte", ("sentence1\tsentence2\tlabel", "a\tb\tneutral"), "line 2: the label 'neutral'"),
+        (
+            "stsb",
+            ("sentence1\tsentence2\tscore", "a\tb\tmuch"),
+            "line 2: the score 'much' is no finite number",
+        ),
         ("stsb", ("sentence1\tsentence2\tscore", "a\tb\tnan"), "'nan' is no finite number"),
-        ("conll2003", ("tokens\ttags", "a b\tO"), "example 1: 2 tokens but 1 tags"),
-        ("conll2003", ("tokens\ttags", "a\tPER"), "'PER' are no BIO tags"),
+        ("conll2003", ("tokens\ttags", "a b\tO"), "line 2: 2 tokens but 1 tags"),
+        ("conll2003", ("tokens\ttags", "a\tPER"), "line 2: 'PER' are no BIO tags"),
         ("squad", ("{}",), "not JSON in the form of SQuAD"),
         ("squad", ("[",), "not JSON in the form of SQuAD"),
+        ("squad", ('{"data":' + "[" * 100000,), "not JSON in the form of SQuAD"),
+        ("squad", (squad_file(None, "b"),), "question is None; it must be a text"),
+        ("squad", (squad_file("a", None),), "context is None; it must be a text"),
+        ("squad", (squad_file("a", "b", None),), "text is None; it must be a text"),
+        ("squad", (squad_file("a", "b", 5),), "text is 5; it must be a text"),
         ("squad", ('{"data": []}',), "has no questions"),
         ("masked_lm", ("", "  "), "has no text"),
     ],
@@ -173,7 +186,9 @@ def test_entity_types_the_model_lacks_are_refused(write: Write, folder: Path) ->
     assert evaluate(folder / "tokens.qrt", "conll2003", data, labels=told, resamples=1).examples == 1
     with pytest.raises(ModelError, match="are no BIO tags"):
         evaluate(folder / "tokens.qrt", "conll2003", data, labels=["O", "ORG", "I-ORG", "B-LOC", "I-LOC"])
-    with pytest.raises(ModelError, match="the model's labels are O, B-ORG"):
+    with pytest.raises(
+        ModelError, match=r"labels is \['O', 'B-ORG'\]; .* 5 labels, in their order: O, B-PER"
+    ):
         evaluate(folder / "tokens.qrt", "conll2003", data, labels=["O", "B-ORG"])
 
 
@@ -250,6 +265,8 @@ def test_masking_is_fixed_and_hides_what_is_asked(folder: Path, monkeypatch: pyt
     oracle.seen.clear()
     of_task.score(predict, None, lines[2:])
     assert np.flatnonzero(oracle.seen[0] == 1).tolist() == masked[2]
+    with pytest.raises(ModelError, match="line 7 has no tokens that could be masked; remove it"):
+        of_task.score(predict, None, [lines[0], Line(7, "\u200b")])
     predict.run = integer_run(pyqrt.load(folder / "embedding.qrt"))
     with pytest.raises(ModelError, match="gives one for each token and each of its 14 words"):
         of_task.score(predict, None, lines[1:2])

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -163,6 +164,23 @@ def test_counts_start_at_one(folder: Path, tmp_path: Path, name: str) -> None:
         evaluate(folder / "two.qrt", "sst2", _sst2(tmp_path), **{name: 0})  # type: ignore[arg-type]
 
 
+def test_a_seed_is_not_negative(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="seed is -1; it must be at least 0"):
+        evaluate(folder / "two.qrt", "sst2", _sst2(tmp_path), seed=-1)
+
+
+@pytest.mark.parametrize("labels", [[1, 0], np.array([1, 0]), "10"])
+def test_labels_are_names(folder: Path, tmp_path: Path, labels: Any) -> None:
+    data = _sst2(tmp_path)
+    with pytest.raises(ModelError, match="give a list of names, one for each label"):
+        evaluate(folder / "two.qrt", "sst2", data, labels=labels)
+    names = ["positive", "negative"]
+    told = evaluate(folder / "two.qrt", "sst2", data, labels=names, resamples=1)
+    assert evaluate(folder / "two.qrt", "sst2", data, labels=np.array(names), resamples=1) == told
+    with pytest.raises(ModelError, match=r"labels is \[\]; give one name for each of the model's 2 labels"):
+        evaluate(folder / "two.qrt", "sst2", data, labels=[])
+
+
 def command(*arguments: object) -> tuple[int, str, str]:
     result = CliRunner().invoke(app, ["eval", *map(str, arguments)])
     return result.exit_code, result.stdout, result.stderr
@@ -192,6 +210,8 @@ def test_the_command_tells_errors_in_one_line(folder: Path, tmp_path: Path) -> N
     told = ("--labels", "positive,negative", "--resamples", 1)
     code, _, _ = command(folder / "two.qrt", "--task", "sst2", "--data", _sst2(tmp_path), *told)
     assert code == 0
+    code, _, line = command(folder / "two.qrt", "--task", "sst2", "--data", _sst2(tmp_path), "--labels", "")
+    assert (code, "labels is ['']; give one name for each" in line) == (1, True)
 
 
 def test_without_a_checkpoint_torch_is_not_imported(folder: Path, tmp_path: Path) -> None:

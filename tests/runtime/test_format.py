@@ -224,14 +224,14 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
 def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    for path in (pipe, tmp_path, Path()):
-        with pytest.raises(ModelError, match="is a folder or a device; name a file"):
+    for path, kind in ((pipe, "device or a pipe"), (tmp_path, "directory"), (Path(), "directory")):
+        with pytest.raises(ModelError, match=f"is a {kind}; name a file"):
             write(path)
     assert pipe.is_fifo()
 
 
 def test_a_missing_folder(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(ModelError, match=r"there is no directory .*nowhere; make it first"):
         write(tmp_path / "nowhere" / "m.qrt")
 
 

@@ -173,7 +173,7 @@ def test_the_command_writes_a_recipe_that_quantize_takes(tmp_path: Path) -> None
 def test_one_file_is_told_by_its_suffix(tmp_path: Path) -> None:
     assert files_to_write(tmp_path / "a.svg") == [tmp_path / "a.svg"]
     for bad in (tmp_path / "a.pdf", tmp_path / "none" / "a.csv"):
-        with pytest.raises(ModelError, match=r"must end in|there is no folder"):
+        with pytest.raises(ModelError, match=r"must end in|there is no directory"):
             files_to_write(bad)
 
 

@@ -33,6 +33,13 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     }
 
 
+def test_only_a_line_end_ends_a_line(tmp_path: Path) -> None:
+    """JSON has some of what str.splitlines cuts at inside its strings."""
+    name = "CPU \x85 \u2028 \u2029 \x7f"
+    (run,) = read_results([made_results.write(tmp_path / "a.jsonl", cpu=name)])
+    assert run.record["machine"]["cpu"] == name
+
+
 def test_a_line_that_a_kill_left_unfinished_is_taken_away(tmp_path: Path) -> None:
     path = made_results.write(tmp_path / "a.jsonl")
     whole = path.read_bytes()
@@ -59,6 +66,8 @@ def test_files_are_merged_and_a_file_given_twice_counts_once(tmp_path: Path) -> 
     ("change", "message"),
     [
         (lambda lines: ["{", *lines], "is not JSON"),
+        (lambda lines: [*lines, "[" * 100000], "is not JSON"),
+        (lambda lines: [*lines, "1" * 5000], "is not JSON"),
         (lambda lines: [*lines, "[1]"], "is not a JSON object"),
         (
             lambda lines: [lines[0].replace('"schema": 1', '"schema": 2'), *lines[1:]],

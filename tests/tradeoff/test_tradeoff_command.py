@@ -199,8 +199,9 @@ def test_merge(tmp_path: Path) -> None:
     [
         ((), "--task and --data are needed"),
         (("--merge", "--task", "sst2"), "--merge measures nothing: leave out --task and --data"),
-        (("--threads", "1,x"), "--threads has 'x'; give whole numbers, separated by commas"),
-        (("--lengths", "real,y"), "--lengths has 'y'; give whole numbers or real"),
+        (("--threads", "1,x"), "--threads has 'x'; give whole numbers up to 2147483647, separated by commas"),
+        (("--threads", str(2**31)), "--threads has '2147483648'; give whole numbers up to 2147483647"),
+        (("--lengths", "real,y"), "--lengths has 'y'; give whole numbers up to 2147483647, or real"),
         (("--lengths", "8,8"), "lengths is ['8', '8']; give one or more, each once"),
         (("--lengths", "25"), "a length is 25 tokens"),
         (("--threads", "0"), "threads is 0; it must be at least 1"),

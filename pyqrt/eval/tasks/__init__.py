@@ -29,7 +29,7 @@ class EvaluationTask(Protocol):
     def check(self, head: Task, labels: Sequence[str], examples: Sequence[Any]) -> Any:
         """How the model's labels are to be read, for `score`; ModelError for a wrong head or wrong labels.
 
-        labels: the names of the model's labels, which may be others than in its file.
+        labels: the names of the model's labels, which may be others than in its file (`label_names`).
         """
 
     def score(self, predict: Predictor, reading: Any, examples: Sequence[Any]) -> Rows:
@@ -60,6 +60,24 @@ _TASKS: dict[str, EvaluationTask] = {
 def tasks() -> tuple[str, ...]:
     """The tasks there are."""
     return tuple(_TASKS)
+
+
+def label_names(given: Sequence[str] | None, head: Task) -> list[str]:
+    """What the labels of a model are called, for `EvaluationTask.check`: as given, else as in its file.
+
+    Raises ModelError where the given ones are no strings, or not one for each label.
+    """
+    if given is None:
+        return list(head.labels)
+    if isinstance(given, str) or not all(isinstance(name, str) for name in given):
+        raise ModelError(f"labels is {given!r}; give a list of names, one for each label of the model")
+    names = [str(name) for name in given]
+    if len(names) != len(head.labels):
+        raise ModelError(
+            f"labels is {names}; give one name for each of the model's {len(head.labels)} labels, in their "
+            f"order: {', '.join(head.labels)}"
+        )
+    return names
 
 
 def task(name: str) -> EvaluationTask:

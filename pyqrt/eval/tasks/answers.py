@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -43,15 +44,15 @@ class Answers:
         try:
             questions = [
                 Question(
-                    str(item["question"]),
-                    str(paragraph["context"]),
-                    tuple(str(answer["text"]) for answer in item["answers"]),
+                    _text(item, "question"),
+                    _text(paragraph, "context"),
+                    tuple(_text(answer, "text") for answer in item["answers"]),
                 )
                 for article in json.loads(read_text(path))["data"]
                 for paragraph in article["paragraphs"]
                 for item in paragraph["qas"]
             ]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ModelError(f"{path} is not JSON in the form of SQuAD: {error!r}") from None
         if not questions:
             raise ModelError(f"{path} has no questions")
@@ -77,6 +78,14 @@ class Answers:
                 )
             )
         return np.array(rows, np.float64)
+
+
+def _text(item: dict[str, Any], key: str) -> str:
+    """Raises TypeError for null, and whatever else is no text."""
+    text = item[key]
+    if not isinstance(text, str):
+        raise TypeError(f"{key} is {text!r:.80}; it must be a text")
+    return text
 
 
 def normalized(text: str) -> str:

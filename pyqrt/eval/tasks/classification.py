@@ -43,15 +43,15 @@ class Classification:
         """A table of texts and `label`, a number or a name of the task's labels."""
         rows = read_table(path, [(*names, "label") for names in self.columns])
         return [
-            LabelledText(row[0], row[1] if len(row) > 2 else None, self._number(row[-1], path))
-            for row in rows
+            LabelledText(row[0], row[1] if len(row) > 2 else None, self._number(row[-1], where))
+            for where, row in rows
         ]
 
-    def _number(self, label: str, path: Path) -> int:
+    def _number(self, label: str, where: str) -> int:
         names = {name: number for number, name in enumerate(self.labels)}
         names |= {str(number): number for number in names.values()}
         if _plain(label) not in names:
-            raise ModelError(f"{path}: the label {label!r} is none of the task's: {', '.join(names)}")
+            raise ModelError(f"{where}: the label {label!r} is none of the task's: {', '.join(names)}")
         return names[_plain(label)]
 
     def check(self, head: Task, labels: Sequence[str], examples: Sequence[LabelledText]) -> dict[str, int]:

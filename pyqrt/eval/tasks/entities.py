@@ -42,13 +42,11 @@ class Entities:
     def read(self, path: Path) -> list[TaggedTokens]:
         """A table of `tokens` and `tags`, joined by blanks."""
         examples = []
-        for number, (tokens, tags) in enumerate(read_table(path, [("tokens", "tags")]), 1):
+        for where, (tokens, tags) in read_table(path, [("tokens", "tags")]):
             example = TaggedTokens(tokens.split(" "), tags.split(" "))
             if len(example.tokens) != len(example.tags):
-                raise ModelError(
-                    f"{path}, example {number}: {len(example.tokens)} tokens but {len(example.tags)} tags"
-                )
-            _types(example.tags, f"{path}, example {number}")
+                raise ModelError(f"{where}: {len(example.tokens)} tokens but {len(example.tags)} tags")
+            _types(example.tags, where)
             examples.append(example)
         return examples
 
@@ -56,8 +54,8 @@ class Entities:
         """The BIO tag for each label in the model file."""
         if head.kind != "token_classification":
             raise ModelError(f"the model is for {head.kind}; this task needs token_classification")
-        known = _types(labels, "the model's labels") if len(labels) == len(head.labels) else set()
-        unknown = _types([tag for example in examples for tag in example.tags], "the data") - known
+        tags = [tag for example in examples for tag in example.tags]
+        unknown = _types(tags, "the data") - _types(labels, "the model's labels")
         if unknown:
             raise ModelError(
                 f"the data have entities of type {', '.join(sorted(unknown))}; the model's labels are "

@@ -14,6 +14,7 @@ from pyqrt.eval.metrics import MASKED_ACCURACY, Metric, Rows
 from pyqrt.eval.predict import Predictor
 from pyqrt.eval.table import read_text
 from pyqrt.runtime import Task
+from pyqrt.runtime.tokenization import Encoded
 
 SHARE = 0.15  # of a text's tokens; as in Devlin et al. 2018, but all of them become the mask
 MASKS = ("[MASK]", "<mask>")
@@ -53,10 +54,7 @@ class MaskedTokens:
         if mask is None:
             raise ModelError(f"the model's tokenizer has no mask token; looked for {' and '.join(MASKS)}")
         encoded = predict.encode([example.text for example in examples])
-        chosen = [
-            _chosen([place for place, special in enumerate(item.special) if not special], example.number)
-            for example, item in zip(examples, encoded, strict=True)
-        ]
+        chosen = [_chosen(example, item) for example, item in zip(examples, encoded, strict=True)]
         masked = [item.ids for item in encoded]
         for ids, places in zip(masked, chosen, strict=True):
             ids[places] = mask
@@ -73,7 +71,9 @@ class MaskedTokens:
         return np.array(rows, np.float64)
 
 
-def _chosen(places: list[int], number: int) -> list[int]:
-    """The places to mask, at least one if there are any: the same for the same number."""
-    count = min(len(places), max(1, round(SHARE * len(places))))
-    return sorted(random.Random(number).sample(places, count))
+def _chosen(line: Line, encoded: Encoded) -> list[int]:
+    """The places to mask, at least one: the same for the same number of the line."""
+    places = [place for place, special in enumerate(encoded.special) if not special]
+    if not places:
+        raise ModelError(f"line {line.number} has no tokens that could be masked; remove it")
+    return sorted(random.Random(line.number).sample(places, max(1, round(SHARE * len(places)))))

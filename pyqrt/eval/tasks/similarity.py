@@ -36,13 +36,13 @@ class Similarity:
         """A table of `sentence1`, `sentence2`, `score` (or `label`, as the Hugging Face hub calls it)."""
         texts = ("sentence1", "sentence2")
         examples = []
-        for text, pair, cell in read_table(path, [(*texts, "score"), (*texts, "label")]):
+        for where, (text, pair, cell) in read_table(path, [(*texts, "score"), (*texts, "label")]):
             try:
                 score = float(cell)
             except ValueError:
                 score = math.nan
             if not math.isfinite(score):
-                raise ModelError(f"{path}: the score {cell!r} is no finite number")
+                raise ModelError(f"{where}: the score {cell!r} is no finite number")
             examples.append(ScoredPair(text, pair, score))
         return examples
 
