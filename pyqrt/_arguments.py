@@ -41,13 +41,30 @@ def like(first: Array, result: NDArray[Any]) -> Array:
     return sys.modules["torch"].from_numpy(result) if is_torch(first) else result
 
 
-def view(name: str, array: Array, *dtypes: DTypeLike) -> NDArray[Any]:
-    """`array` as a numpy array over the same memory.
+def refuse_masks(name: str, array: object) -> None:
+    """Raises ModelError for a masked array of numpy: kernels would read what its mask hides."""
+    masked = sys.modules.get("numpy.ma")  # without it there are none
+    if masked is not None and isinstance(array, masked.MaskedArray):
+        raise ModelError(
+            f"{name} is a masked array, whose mask would be ignored; give array.filled(value) or "
+            "array.compressed()"
+        )
 
-    Raises TypeError unless it is an array of one of `dtypes`; ModelError when it is not on the CPU.
+
+def dense(array: NDArray[Any]) -> NDArray[Any]:
+    """`array`, contiguous and aligned: itself or a copy."""
+    return np.require(array, requirements=("C", "A"))
+
+
+def view(name: str, array: Array, *dtypes: DTypeLike) -> NDArray[Any]:
+    """`array` as a plain numpy array over the same memory.
+
+    Raises TypeError unless it is an array of one of `dtypes`; ModelError when it is masked or not on the
+    CPU.
     """
+    refuse_masks(name, array)
     if isinstance(array, np.ndarray):
-        result: NDArray[Any] = array
+        result: NDArray[Any] = np.asarray(array)
     elif not hasattr(array, "__dlpack__"):
         raise TypeError(f"{name} must be a numpy array or a torch CPU tensor, not {type(array).__name__}")
     else:
@@ -95,7 +112,7 @@ def vector(name: str, array: Array, dtype: DTypeLike, length: int | None = None)
     if result.ndim != 1 or (length is not None and result.shape[0] != length):
         want = "one dimension" if length is None else f"shape ({length},)"
         raise ModelError(f"{name} has shape {result.shape}; it must have {want}")
-    return np.ascontiguousarray(result)
+    return dense(result)
 
 
 def check_range(

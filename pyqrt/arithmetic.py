@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from pyqrt import _ops
-from pyqrt._arguments import Array, check_budget, check_range, choice, like, view
+from pyqrt._arguments import Array, check_budget, check_range, choice, dense, like, view
 from pyqrt.errors import ModelError
 
 Polynomial = Literal["minimax", "ibert"]
@@ -28,8 +28,7 @@ def requantize(acc: Array, multiplier: Array, shift: Array) -> Array:
     shifts = check_range("shift", view("shift", shift, np.int32), 26, 62)
     try:
         value, factor, places = (
-            np.ascontiguousarray(np.broadcast_to(a, values.shape)).reshape(-1)
-            for a in (values, factors, shifts)
+            dense(np.broadcast_to(a, values.shape)).reshape(-1) for a in (values, factors, shifts)
         )
     except ValueError as error:
         raise ModelError(
@@ -49,7 +48,7 @@ def exp2_neg(u: Array, polynomial: Polynomial = "minimax") -> Array:
     choice("polynomial", polynomial, POLYNOMIALS)
     values = view("u", u, np.uint16)
     output = np.empty(values.shape, np.int16)
-    _ops.exp2_neg(np.ascontiguousarray(values).reshape(-1), polynomial, output.reshape(-1))
+    _ops.exp2_neg(dense(values).reshape(-1), polynomial, output.reshape(-1))
     return like(u, output)
 
 
@@ -61,7 +60,7 @@ def gelu_q10(z: Array, polynomial: Polynomial = "minimax") -> Array:
     choice("polynomial", polynomial, POLYNOMIALS)
     values = check_range("z", view("z", z, np.int16), -32767, 32767)
     output = np.empty(values.shape, np.int16)
-    _ops.gelu_q10(np.ascontiguousarray(values).reshape(-1), polynomial, output.reshape(-1))
+    _ops.gelu_q10(dense(values).reshape(-1), polynomial, output.reshape(-1))
     return like(z, output)
 
 
@@ -69,5 +68,5 @@ def isqrt(v: Array) -> Array:
     """floor(sqrt(v)), uint64 of v's shape; v uint64 below 2^62 (csrc/fixed/fixed.h)."""
     values = check_range("v", view("v", v, np.uint64), 0, 2**62 - 1)
     output = np.empty(values.shape, np.uint64)
-    _ops.isqrt(np.ascontiguousarray(values).reshape(-1), output.reshape(-1))
+    _ops.isqrt(dense(values).reshape(-1), output.reshape(-1))
     return like(v, output)

@@ -3,11 +3,12 @@
 // so a short loop never waits for a sleeping thread.
 #include "base/parallel.h"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <exception>
 #include <mutex>
-#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -32,7 +33,6 @@ int process_id() {
 #endif
 }
 
-constexpr int kMaxThreads = 1024;
 constexpr auto kSpin = std::chrono::microseconds(40);
 
 // The gate, one atomic word: how many workers are inside, is it open, does the caller sleep until
@@ -83,6 +83,10 @@ struct ThreadPool::State {
   std::condition_variable all_left;  // the caller waits here for the last worker
   std::vector<std::thread> workers;
   int owner = process_id();
+
+  // A forked child inherits the pool without its threads, and what these held and slept on as it
+  // was just then: to lock, notify or destroy that could wait for ever.
+  bool inherited() const { return process_id() != owner; }
 
   void take_items(int worker) {
     for (;;) {
@@ -173,7 +177,7 @@ ThreadPool::ThreadPool(int threads) : state_(std::make_unique<State>()) {
   for (int worker = 1; worker < threads; ++worker) {
     try {
       state_->workers.emplace_back([state = state_.get(), worker] { state->work(worker); });
-    } catch (const std::system_error& error) {
+    } catch (const std::exception& error) {  // std::system_error, or no memory
       state_->finish();
       throw Error("cannot start thread " + std::to_string(worker + 1) + " of " +
                   std::to_string(threads) + " (" + error.what() + "); ask for fewer threads");
@@ -182,13 +186,15 @@ ThreadPool::ThreadPool(int threads) : state_(std::make_unique<State>()) {
 }
 
 ThreadPool::~ThreadPool() {
-  // A forked child inherits the pool without its threads: run() still works, the caller doing
-  // everything, but to join or to destroy what threads sleep on would wait for ever.
-  if (process_id() == state_->owner) {
-    state_->finish();
-  } else {
+  if (state_->inherited()) {
     static_cast<void>(state_.release());
+  } else {
+    state_->finish();
   }
+}
+
+int ThreadPool::default_threads() {
+  return std::min(available_cpus(), kMaxThreads);
 }
 
 int ThreadPool::threads() const {
@@ -197,7 +203,7 @@ int ThreadPool::threads() const {
 
 void ThreadPool::run_erased(int64_t count, Erased body, const void* context) {
   State& state = *state_;
-  if (count <= 1 || state.workers.empty()) {
+  if (count <= 1 || state.workers.empty() || state.inherited()) {
     for (int64_t item = 0; item < count; ++item) body(context, item, 0);
     return;
   }

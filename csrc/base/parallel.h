@@ -18,7 +18,12 @@ int available_cpus();
 
 class ThreadPool {
  public:
-  // threads >= 1 counts the calling thread. Throws Error when out of [1, 1024].
+  static constexpr int kMaxThreads = 1024;
+  // One for every available CPU, as far as that goes.
+  static int default_threads();
+
+  // threads >= 1 counts the calling thread. Throws Error when out of [1, kMaxThreads], and when the
+  // system does not give as many.
   explicit ThreadPool(int threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -29,7 +34,8 @@ class ThreadPool {
   // Calls body(item, worker) for every item in [0, count), items shared out dynamically;
   // worker in [0, threads()) identifies the scratch memory to use. Returns when all are done.
   // Not re-entrant; one caller at a time, except of a pool of one thread, whose callers do all
-  // themselves. body must not throw. Allocates nothing.
+  // themselves. body must not throw. Allocates nothing. In a forked child, where the pool's threads
+  // are not, the caller does all.
   template <class Body>
   void run(int64_t count, const Body& body) {
     run_erased(

@@ -58,7 +58,7 @@ PYBIND11_MODULE(PYQRT_MODULE, module) {
       .def("describe", &CudaModel::describe, "Nodes, bit budgets and memory.")
       .def(
           "verify", [](const CudaModel& model) { model.plan->verify(); },
-          py::call_guard<py::gil_scoped_release>(), "Reads every weight and checks it.");
+          py::call_guard<pyqrt::WithoutGil>(), "Reads every weight and checks it.");
 
   py::class_<Session>(module, "Session", py::module_local(),
                       "A stream and working memory that run a model.")

@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 
+#include "bind/without_gil.h"
 #include "cuda/kernels.h"
 #ifdef PYQRT_CUDA_EMULATOR
 #include "cuda/emulator/emulator.h"
@@ -94,7 +95,7 @@ void linear(const ConstAnyMatrix& input,
   args.output = output.data();
   args.output_stride = output.stride(0);
   Stream work = stream_of(input.device_id(), stream);
-  const nb::gil_scoped_release release;
+  const WithoutGil release;
   launch_linear(args, nullptr, work, tile);
 }
 
@@ -149,7 +150,7 @@ void attention(const Matrix<const int8_t>& query, const Matrix<const int8_t>& ke
   args.output = output.data();
   args.output_stride = output.stride(0);
   Stream work = stream_of(query.device_id(), stream);
-  const nb::gil_scoped_release release;
+  const WithoutGil release;
   launch_attention(args, extent(offsets, 0) - 1, longest, work);
 }
 
@@ -180,7 +181,7 @@ void layernorm(const Matrix<const int16_t>& input, int64_t epsilon,
   args.output8 = layernorm_output(output8, gain8, bias8, shift8);
   args.output16 = layernorm_output(output16, gain16, bias16, shift16);
   Stream work = stream_of(input.device_id(), stream);
-  const nb::gil_scoped_release release;
+  const WithoutGil release;
   launch_layernorm(args, extent(input, 0), nullptr, work);
 }
 
@@ -202,7 +203,7 @@ void embedding(const std::vector<Matrix<const int8_t>>& tables,
   args.output = output.data();
   args.output_stride = output.stride(0);
   Stream work = stream_of(output.device_id(), stream);
-  const nb::gil_scoped_release release;
+  const WithoutGil release;
   launch_embedding(args, extent(output, 0), nullptr, work);
 }
 
@@ -220,7 +221,7 @@ void pool(PoolKind kind, const Matrix<const int16_t>& input, const Vector<const 
   args.output = output.data();
   args.output_stride = output.stride(0);
   Stream work = stream_of(input.device_id(), stream);
-  const nb::gil_scoped_release release;
+  const WithoutGil release;
   launch_pool(args, extent(output, 0), work);
 }
 
@@ -232,7 +233,7 @@ void normalize(const Matrix<const int16_t>& input, Matrix<int32_t> output, std::
   args.output = output.data();
   args.output_stride = output.stride(0);
   Stream work = stream_of(input.device_id(), stream);
-  const nb::gil_scoped_release release;
+  const WithoutGil release;
   launch_normalize(args, extent(input, 0), nullptr, work);
 }
 
@@ -246,7 +247,7 @@ void lookup(const Matrix<const int16_t>& input, const Vector<const int16_t>& tab
   args.output = output.data();
   args.output_stride = output.stride(0);
   Stream work = stream_of(input.device_id(), stream);
-  const nb::gil_scoped_release release;
+  const WithoutGil release;
   launch_lookup(args, extent(input, 0), nullptr, work);
 }
 

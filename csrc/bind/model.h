@@ -7,6 +7,7 @@
 
 #include <optional>
 
+#include "bind/without_gil.h"
 #include "plan/batch_checks.h"
 #include "plan/plan.h"
 
@@ -150,9 +151,9 @@ struct Model {
   std::shared_ptr<const Plan> plan;
 };
 
-py::array make_output(const BufferSpec& spec, int64_t rows) {
-  const std::vector<py::ssize_t> shape{rows, spec.width};
-  switch (spec.dtype) {
+py::array new_array(DataType dtype, int64_t rows, int64_t width) {
+  const std::vector<py::ssize_t> shape{rows, width};
+  switch (dtype) {
     case DataType::kS8:
       return py::array_t<int8_t>(shape);
     case DataType::kS16:
@@ -161,6 +162,18 @@ py::array make_output(const BufferSpec& spec, int64_t rows) {
       return py::array_t<int32_t>(shape);
   }
   throw Error("unknown element type");
+}
+
+py::array make_output(const std::string& name, const BufferSpec& spec, int64_t rows) {
+  try {
+    return new_array(spec.dtype, rows, spec.width);
+  } catch (const py::error_already_set& error) {
+    if (!error.matches(PyExc_MemoryError)) throw;
+    throw Error("output '" + name + "' of this batch needs " + std::to_string(rows) + " x " +
+                std::to_string(spec.width) + " elements of type " + dtype_name(spec.dtype) +
+                ", memory that the system does not give; run fewer texts at a time, or raise the "
+                "memory limit");
+  }
 }
 
 // `Session`: plan/session.h or cuda/session.h.
@@ -180,7 +193,8 @@ py::list run_session(Session& session, const Int32Array& ids, const Int32Array& 
   std::vector<void*> memory;
   for (const OutputSpec& output : program.outputs) {
     const BufferSpec& spec = program.buffers[static_cast<std::size_t>(output.buffer)];
-    py::array array = make_output(spec, spec.rows == Rows::kTokens ? ids.size() : sequences);
+    const int64_t rows = spec.rows == Rows::kTokens ? ids.size() : sequences;
+    py::array array = make_output(output.name, spec, rows);
     memory.push_back(array.mutable_data());
     outputs.append(std::move(array));
   }
@@ -188,7 +202,7 @@ py::list run_session(Session& session, const Int32Array& ids, const Int32Array& 
   const int32_t* id_data = ids.data();
   const int32_t* offset_data = offsets.data();
   {
-    const py::gil_scoped_release release;
+    const WithoutGil release;
     session.run(id_data, type_data, offset_data, sequences, memory.data());
   }
   return outputs;

@@ -11,6 +11,7 @@
 #include <optional>
 
 #include "bench/peak.h"
+#include "bind/without_gil.h"
 #include "fixed/fixed.h"
 #include "ops/attention/attention.h"
 #include "ops/embedding/embedding.h"
@@ -113,7 +114,7 @@ void linear(const ConstAnyMatrix& input, const nb::ndarray<const int8_t, nb::c_c
   args.output = output.data();
   args.output_stride = output.stride(0);
   const Kernel<LinearKernel>& kernel = choose_kernel("linear", kLinearKernels, variant);
-  const nb::gil_scoped_release release;
+  const WithoutGil release;
   const auto paired = pair_weight(kernel.isa, args);
   args.paired = paired.get();
   const Scratch scratch(linear_scratch_bytes(args.k));
@@ -174,7 +175,7 @@ void attention(const Matrix<const int8_t>& query, const Matrix<const int8_t>& ke
     longest = std::max<int64_t>(longest, args.offsets[s + 1] - args.offsets[s]);
   }
   AttentionKernel* kernel = choose("attention", kAttentionKernels, variant);
-  const nb::gil_scoped_release release;
+  const WithoutGil release;
   const Scratch scratch(attention_scratch_bytes(longest, args.head_dim, relative_rows));
   kernel(args, Range{0, sequences * args.heads}, longest, scratch.get());
 }
@@ -196,7 +197,7 @@ void softmax(const Matrix<const int32_t>& score, uint32_t multiplier, const std:
   args.plane_stride = high.stride(0);
   args.sum = sum.data();
   SoftmaxKernel* kernel = choose("softmax", kSoftmaxKernels, variant);
-  const nb::gil_scoped_release release;
+  const WithoutGil release;
   kernel(args, Range{0, extent(score, 0)});
 }
 
@@ -214,7 +215,7 @@ void gelu(const Matrix<const int16_t>& input, const Vector<const int16_t>& multi
   args.output = output.data();
   args.output_stride = output.stride(0);
   GeluKernel* kernel = choose("gelu", kGeluKernels, variant);
-  const nb::gil_scoped_release release;
+  const WithoutGil release;
   kernel(args, Range{0, extent(input, 0)});
 }
 
@@ -244,7 +245,7 @@ void layernorm(const Matrix<const int16_t>& input, int64_t epsilon, bool normali
   args.output8 = layernorm_output(output8, gain8, bias8, shift8);
   args.output16 = layernorm_output(output16, gain16, bias16, shift16);
   LayerNormKernel* kernel = choose("layernorm", kLayerNormKernels, variant);
-  const nb::gil_scoped_release release;
+  const WithoutGil release;
   kernel(args, Range{0, extent(input, 0)});
 }
 
@@ -267,7 +268,7 @@ void embedding(const std::vector<Matrix<const int8_t>>& data,
   args.output = output.data();
   args.output_stride = output.stride(0);
   EmbeddingKernel* kernel = choose("embedding", kEmbeddingKernels, variant);
-  const nb::gil_scoped_release release;
+  const WithoutGil release;
   kernel(args, Range{0, extent(output, 0)});
 }
 
@@ -285,7 +286,7 @@ void pool(const Matrix<const int16_t>& input, const Vector<const int32_t>& offse
   args.output = output.data();
   args.output_stride = output.stride(0);
   PoolKernel* kernel = choose("pool", kPoolKernels, variant);
-  const nb::gil_scoped_release release;
+  const WithoutGil release;
   kernel(args, Range{0, extent(offsets, 0) - 1});
 }
 
@@ -297,7 +298,7 @@ void normalize(const Matrix<const int16_t>& input, Matrix<int32_t> output, const
   args.output = output.data();
   args.output_stride = output.stride(0);
   NormalizeKernel* kernel = choose("normalize", kNormalizeKernels, variant);
-  const nb::gil_scoped_release release;
+  const WithoutGil release;
   kernel(args, Range{0, extent(input, 0)});
 }
 
@@ -317,7 +318,7 @@ void rotary(const Matrix<const int16_t>& input, const Vector<const int32_t>& pos
   args.output = output.data();
   args.output_stride = output.stride(0);
   RotaryKernel* kernel = choose("rotary", kRotaryKernels, variant);
-  const nb::gil_scoped_release release;
+  const WithoutGil release;
   kernel(args, Range{0, extent(input, 0)});
 }
 
@@ -338,7 +339,7 @@ void multiply(const Matrix<const int16_t>& a, const Matrix<const int16_t>& b,
   if (output16) args.output16 = output16->data();
   args.output_stride = output8 ? output8->stride(0) : output16->stride(0);
   MultiplyKernel* kernel = choose("multiply", kMultiplyKernels, variant);
-  const nb::gil_scoped_release release;
+  const WithoutGil release;
   kernel(args, Range{0, extent(a, 0)});
 }
 
@@ -353,7 +354,7 @@ void neighbours(const Matrix<const int16_t>& input, const Vector<const int32_t>&
   args.output = output.data();
   args.output_stride = output.stride(0);
   NeighboursKernel* kernel = choose("neighbours", kNeighboursKernels, variant);
-  const nb::gil_scoped_release release;
+  const WithoutGil release;
   kernel(args, Range{0, extent(offsets, 0) - 1});
 }
 
@@ -371,7 +372,7 @@ void match(const Matrix<const int16_t>& tokens, const Matrix<const int16_t>& row
   args.output = output.data();
   args.output_stride = output.stride(0);
   MatchKernel* kernel = choose("match", kMatchKernels, variant);
-  const nb::gil_scoped_release release;
+  const WithoutGil release;
   kernel(args, Range{0, extent(offsets, 0) - 1});
 }
 
@@ -385,7 +386,7 @@ void lookup(const Matrix<const int16_t>& input, const Vector<const int16_t>& tab
   args.output = output.data();
   args.output_stride = output.stride(0);
   LookupKernel* kernel = choose("lookup", kLookupKernels, variant);
-  const nb::gil_scoped_release release;
+  const WithoutGil release;
   kernel(args, Range{0, extent(input, 0)});
 }
 
@@ -393,7 +394,7 @@ void lookup(const Matrix<const int16_t>& input, const Vector<const int16_t>& tab
 template <class Result, class Function, class... Elements>
 void map_elements(const Function& function, Vector<Result>& output,
                   const Vector<Elements>&... inputs) {
-  const nb::gil_scoped_release release;
+  const WithoutGil release;
   for (std::size_t i = 0; i < output.shape(0); ++i) {
     output.data()[i] = static_cast<Result>(function(inputs.data()[i]...));
   }
@@ -427,14 +428,14 @@ Isa peak_isa(const Variant& variant) {
 
 int64_t multiply_accumulate(int64_t steps, const Variant& variant) {
   const auto kernel = select_kernel(kMultiplyAccumulateKernels, peak_isa(variant)).run;
-  const nb::gil_scoped_release release;
+  const WithoutGil release;
   kernel(steps);
   return steps * kPeakStepMacs;
 }
 
 int64_t read_memory(const Vector<const uint8_t>& data, int64_t times, const Variant& variant) {
   const auto kernel = select_kernel(kReadKernels, peak_isa(variant)).run;
-  const nb::gil_scoped_release release;
+  const WithoutGil release;
   const int64_t bytes = extent(data, 0) / kReadStep * kReadStep;
   for (int64_t i = 0; i < times; ++i) kernel(data.data(), bytes);
   return times * bytes;

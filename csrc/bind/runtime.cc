@@ -31,7 +31,7 @@ std::string digest(const py::array& array) {
   const void* data = array.data();
   const int64_t bytes = array.nbytes();
   std::string digits;
-  const py::gil_scoped_release release;
+  const WithoutGil release;
   for (const uint64_t sum : fletcher4(data, bytes)) {
     for (int shift = 60; shift >= 0; shift -= 4) digits += "0123456789abcdef"[sum >> shift & 15];
   }
@@ -55,7 +55,7 @@ PYBIND11_MODULE(_runtime, module) {
       .def("describe", &Model::describe, "Nodes, kernels, bit budgets and memory.")
       .def(
           "verify", [](const Model& model) { model.plan->verify(); },
-          py::call_guard<py::gil_scoped_release>(), "Reads every weight and checks it.");
+          py::call_guard<pyqrt::WithoutGil>(), "Reads every weight and checks it.");
 
   py::class_<Session>(module, "Session", "Threads and working memory that run a model.")
       .def(py::init([](const Model& model, int threads, const std::string& parallel) {
@@ -75,4 +75,5 @@ PYBIND11_MODULE(_runtime, module) {
   module.def("isas", &pyqrt::isas, "The instruction-set variants, best first.");
   module.def("default_isa", [] { return std::string(isa_name(pyqrt::default_isa())); });
   module.def("available_cpus", &pyqrt::available_cpus);
+  module.attr("MAX_THREADS") = pyqrt::ThreadPool::kMaxThreads;
 }

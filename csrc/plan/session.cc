@@ -1,6 +1,7 @@
 #include "plan/session.h"
 
 #include <algorithm>
+#include <limits>
 #include <new>
 
 #include "plan/batch_checks.h"
@@ -13,7 +14,7 @@ void Session::FreeAligned::operator()(std::byte* memory) const {
 
 Session::Session(std::shared_ptr<const Plan> plan, int threads, Parallel parallel)
     : plan_(std::move(plan)),
-      pool_(threads == 0 ? available_cpus() : threads),
+      pool_(threads == 0 ? ThreadPool::default_threads() : threads),
       alone_(1),
       parallel_(parallel),
       passes_(parallel == Parallel::kRows ? 1 : static_cast<std::size_t>(pool_.threads()),
@@ -61,6 +62,11 @@ void Session::run_texts(const Call& call, int64_t sequences) {
   cut_shares(call.offsets, sequences, threads(), parts_);
   std::size_t bytes = 0;
   for (const Range part : parts_) bytes = std::max(bytes, passes_[0].bytes(call, part));
+  if (bytes > std::numeric_limits<std::size_t>::max() / passes_.size()) {
+    throw Error("this batch needs " + std::to_string(bytes) +
+                " bytes of working memory for each of " + std::to_string(passes_.size()) +
+                " threads, more than can be addressed; use shorter texts or fewer threads");
+  }
   reserve(bytes * passes_.size());
   pool_.run(static_cast<int64_t>(parts_.size()), [&](int64_t i, int worker) {
     const auto w = static_cast<std::size_t>(worker);

@@ -21,7 +21,7 @@ enum class Parallel : uint8_t { kRows, kTexts };
 
 class Session {
  public:
-  // threads = 0: as many as there are available CPUs. Throws Error.
+  // threads = 0: ThreadPool::default_threads(). Throws Error.
   Session(std::shared_ptr<const Plan> plan, int threads, Parallel parallel);
 
   // Checks ids, types (may be null: all 0) and offsets [sequences + 1], runs, and writes output i

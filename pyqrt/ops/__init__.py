@@ -1,8 +1,9 @@
 """Single integer kernels over DLPack: what the runtime executes, one op at a time.
 
 For tests, and for quantization-aware training, whose forward pass calls these very kernels. Every
-function reads numpy arrays or torch CPU tensors in place (exact dtype, dense rows, any row stride)
-and returns the kind of array its first argument is. linear, attention, layernorm, embedding, pool,
+function reads numpy arrays or torch CPU tensors in place (exact dtype, dense rows, any row stride;
+vectors that are not dense or not aligned are copied, masked arrays refused) and returns the kind of
+array its first argument is. linear, attention, layernorm, embedding, pool,
 normalize and lookup take CUDA tensors too, and run where these are (`pyqrt.ops.gpu`). The arithmetic is
 written down in the headers named below; csrc/fixed/README.md derives it. Every variant returns the same
 bytes.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+from numbers import Integral
 from types import ModuleType
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -55,16 +56,18 @@ def find_device(
     Raises ModelError when this build or this machine does not have it, saying why, and for an argument
     that does not belong to it.
     """
+    if not isinstance(name, str):
+        raise _unknown_device(name)
     if name == _CPU:
-        if threads is not None and threads < 1:
-            raise ModelError(f"threads is {threads}; give a number from 1, or None for all CPUs")
+        _check_threads(threads)
+        _check_isa(isa)
         if parallel not in get_args(Parallel):
             raise ModelError(f"parallel is {parallel!r}; give 'rows' or 'texts'")
         # A bad environment variable is not the file's fault: ask for it here.
         return Device(name, _runtime, isa or _runtime.default_isa(), (threads or 0, parallel))
     match = re.fullmatch(r"(cuda|cuda-emulator)(?::(\d{1,9}))?", name)
     if match is None:
-        raise ModelError(f"unknown device {name!r}; known: cpu, cuda, cuda:0, cuda:1 and so on")
+        raise _unknown_device(name)
     given = {"threads": threads is not None, "parallel": parallel != "rows", "isa": isa is not None}
     for argument, is_given in given.items():
         if is_given:
@@ -75,6 +78,25 @@ def find_device(
     if number >= len(devices):
         raise ModelError(f"there is no device {name!r}; this process can use {len(devices)} GPUs")
     return Device(name, module, f"{kind} sm_{devices[number]['code_capability']}", (number,))
+
+
+def _unknown_device(name: object) -> ModelError:
+    return ModelError(f"unknown device {name!r}; known: cpu, cuda, cuda:0, cuda:1 and so on")
+
+
+def _check_threads(threads: object) -> None:
+    whole = isinstance(threads, Integral) and not isinstance(threads, bool)
+    if threads is not None and not (whole and threads in range(1, _runtime.MAX_THREADS + 1)):
+        raise ModelError(
+            f"threads is {threads!r}; give a whole number from 1 to {_runtime.MAX_THREADS}, "
+            "or None for all CPUs"
+        )
+
+
+def _check_isa(isa: object) -> None:
+    if isa is not None and not isinstance(isa, str):
+        names = ", ".join(item["name"] for item in _runtime.isas() if item["supported"])
+        raise ModelError(f"isa is {isa!r}; give one of {names}, or None")
 
 
 def gpus() -> list[dict[str, Any]]:

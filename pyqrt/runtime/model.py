@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from pyqrt import _runtime
+from pyqrt._arguments import refuse_masks
 from pyqrt.errors import ModelError
 from pyqrt.program import Limits, Program
 from pyqrt.runtime import format as model_format
@@ -51,7 +51,8 @@ def load(
     """Load a model file made by `pyqrt quantize`.
 
     device: "cpu"; "cuda" or "cuda:N", a GPU of compute capability 7.5 or later. Results are equal on all.
-    threads: of the CPU, for each call; None: the CPUs this process may use, by affinity and cgroup quota.
+    threads: of the CPU, for each call, up to 1024; None: the CPUs this process may use, by affinity and
+        cgroup quota.
     parallel: what the CPU's threads share out in a call. "rows": each text, so that one text uses them
         all. "texts": whole texts; each is run by one thread alone, waiting for no other. Results are equal.
     isa: the CPU's instruction set, one that `pyqrt doctor` lists as supported; None: that of the environment
@@ -96,8 +97,7 @@ class Model:
             raise ModelError(f"{file.path}: {error}") from None
         self._idle: deque[tuple[int, Any]] = deque(maxlen=_runtime.available_cpus())
         self._tokenizer: Tokenizer | None = None
-        self._tokenizer_lock = threading.Lock()
-        session = self._device.new_session(self._native)  # a bad number of threads shows here
+        session = self._device.new_session(self._native)  # too many threads show here
         self._idle.append((os.getpid(), session))
         self._verification = _weight_checks(file, self._native)
         self._verifies = verify
@@ -156,7 +156,8 @@ class Model:
 
         A batch may be of any size: it runs in passes of a bounded number of tokens, which changes
         no bit of the result. Raises ModelError naming the sequence, the value and the limit for
-        empty or too long sequences and for ids or types out of range.
+        empty or too long sequences, for masked arrays and for ids or types out of range, and where
+        working memory or outputs find no memory.
         """
         names = [item.name for item in self.program.outputs]
         name = self.task.output if output is None else output
@@ -197,14 +198,14 @@ class Model:
         """The file's tokenizer, or None. Raises ModelError if it is damaged or malformed."""
         from pyqrt.runtime.tokenization import Tokenizer  # token ids run without it
 
-        with self._tokenizer_lock:
-            if self._tokenizer is None:
-                try:
-                    text = self._file.tokenizer
-                except ModelError as error:
-                    raise ModelError(f"{self._file.path}: {error}") from None
-                self._tokenizer = None if text is None else Tokenizer(text, self.limits.max_length)
-            return self._tokenizer
+        # No lock that a fork could inherit locked: threads that come at once make one each.
+        if self._tokenizer is None:
+            try:
+                text = self._file.tokenizer
+            except ModelError as error:
+                raise ModelError(f"{self._file.path}: {error}") from None
+            self._tokenizer = None if text is None else Tokenizer(text, self.limits.max_length)
+        return self._tokenizer
 
     @property
     def task(self) -> Task:
@@ -303,6 +304,7 @@ def _pack(
     """All sequences in one int32 array, and their lengths; values are in [0, limit)."""
     arrays = []
     for index, sequence in enumerate(sequences):
+        refuse_masks(f"{noun} {index}", sequence)
         try:
             array = np.asarray(sequence)
         except (TypeError, ValueError, OverflowError) as error:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -27,6 +28,15 @@ _LIBRARY_BYTES = 8 << 20
 _BYTES_PER_JSON_BYTE = 20
 _THREAD_BYTES = 2 << 20  # the stack of each thread of the library's pool, one for every CPU
 _NO_PARALLELISM = ("", "off", "false", "f", "no", "n", "0")  # values of TOKENIZERS_PARALLELISM
+
+# A fork waits while the library is imported and makes its first tokenizer: a child would find begun what is
+# done once, and no thread that ends it.
+_first_use = threading.RLock()
+_in_use = False
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_first_use.acquire, after_in_parent=_first_use.release, after_in_child=_first_use.release
+    )
 
 
 class Encoded:
@@ -196,6 +206,16 @@ def _check_text(name: str, text: Any) -> None:
 
 
 def _load(json_text: str) -> Any:
+    global _in_use
+    if _in_use:
+        return _make(json_text)
+    with _first_use:
+        tokenizer = _make(json_text)
+        _in_use = True
+    return tokenizer
+
+
+def _make(json_text: str) -> Any:
     # The library ends the process when it gets no memory.
     require_address_space(_address_space(json_text), "the tokenizer")
     try:

@@ -295,3 +295,38 @@ def test_thread_counts_and_variants() -> None:
             _runtime.Session(model, threads)
     with pytest.raises(ModelError, match="known"):
         _runtime.Model(program.to_dict(), tensors, "sse9")
+
+
+def test_working_memory_beyond_all_addresses() -> None:
+    """2^54 bytes for each of 1024 threads, which 64 bits cannot count."""
+    width, length, streams = 1 << 22, 1 << 16, 1 << 15
+
+    def buffers(rows: str) -> list[dict[str, Any]]:
+        return [{"dtype": "s16", "rows": rows, "width": width}] * streams
+
+    def node(op: str, read: list[int], written: int, attributes: dict[str, Any], **tensors: str) -> Any:
+        names = {"op": op, "name": op, "inputs": read, "outputs": [written]}
+        return names | {"attributes": attributes, "tensors": tensors}
+
+    word = {"shift": 1, "position_offset": 0}
+    nodes = [node("embedding", [], 0, word, word="word", word_multiplier="multiplier")]
+    nodes += [node("lookup", [0], i, {}, table="table") for i in range(1, streams)]
+    nodes += [node("pool", [i], streams + i, {"kind": "first"}) for i in range(streams)]
+    program = {
+        "limits": {"vocab_size": 1, "max_length": length, "type_vocab_size": 1},
+        "buffers": buffers("tokens") + buffers("sequences"),
+        "nodes": nodes,
+        "outputs": [{"name": "embedding", "buffer": 2 * streams - 1}],
+    }
+    tensors = {
+        "word": aligned(np.ones((1, width), np.int8)),
+        "multiplier": aligned(np.ones(32, np.int16)),
+        "table": aligned(np.zeros(544, np.int16)),
+    }
+    model = _runtime.Model(program, tensors)
+    try:
+        session = _runtime.Session(model, 1024, "texts")
+    except ModelError as error:
+        pytest.skip(f"needs 1024 threads: {error}")
+    with pytest.raises(ModelError, match=r"needs \d{17} bytes of working memory for each of 1024 threads"):
+        session.run(np.zeros(length, np.int32), np.array([0, length], np.int32))

@@ -239,3 +239,25 @@ def test_threads_that_cannot_start(sound: Path) -> None:
     assert re.search(
         r"ModelError: cannot start thread \d+ of 500 \(.*\); ask for fewer threads", result.stderr
     )
+
+
+OUTPUTS = """
+import resource, sys
+import numpy, pyqrt
+from pyqrt import _runtime
+session = _runtime.Session(pyqrt.load(sys.argv[1], verify=False)._native, 1)
+ids, offsets = numpy.ones(1 << 22, numpy.int32), numpy.arange((1 << 22) + 1, dtype=numpy.int32)
+session.run(ids[:1024], offsets[:1025])
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (64 << 20), resource.RLIM_INFINITY))
+session.run(ids, offsets)
+"""
+
+
+def test_outputs_that_find_no_memory(sound: Path) -> None:
+    result = python(OUTPUTS, str(sound))
+    assert result.returncode == 1
+    assert re.search(
+        r"ModelError: output 'embedding' of this batch needs 4194304 x 32 elements .*; run fewer texts",
+        result.stderr,
+    )

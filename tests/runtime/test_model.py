@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
+import signal
 import threading
 from pathlib import Path
 from typing import Any
@@ -142,6 +144,9 @@ def test_rows_of_a_matrix_are_sequences(model: Model) -> None:
         ([[1, 2]], [[0]], "same lengths"),
         ([[1, 2]], [], "same lengths"),
         ([[1, 2]], [[0, 2]], "types 0 has token type 2 at position 1; the model has 0 to 1"),
+        ([[1], np.ma.array([1, 99], mask=[0, 1])], None, "sequence 1 is a masked array"),
+        (np.ma.array([[1, 2]]), None, "sequence 0 is a masked array"),
+        ([[1, 2]], [np.ma.array([0, 1])], "types 0 is a masked array"),
     ],
 )
 def test_bad_input_is_named(model: Model, sequences: Any, types: Any, message: str) -> None:
@@ -248,9 +253,6 @@ def test_bad_tokenizers(tmp_path: Path) -> None:
 
 
 def test_bad_options(sound: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for threads in (0, -1, 100_000):
-        with pytest.raises(ModelError, match=str(threads)):
-            load(sound, threads=threads)
     with pytest.raises(ModelError, match="unknown instruction set 'mmx'"):
         load(sound, isa="mmx")
     monkeypatch.setenv("PYQRT_FORCE_ISA", "mmx")
@@ -261,6 +263,29 @@ def test_bad_options(sound: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for parallel in ("", "words", "Rows", None):
         with pytest.raises(ModelError, match=f"parallel is {parallel!r}; give 'rows' or 'texts'"):
             load(sound, parallel=parallel)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1025, 2**31, 2**40, 1.5, 2.0, "2", True])
+def test_a_bad_number_of_threads_is_named(sound: Path, threads: Any) -> None:
+    message = f"threads is {threads!r}; give a whole number from 1 to 1024, or None"
+    with pytest.raises(ModelError, match=re.escape(message)):
+        load(sound, threads=threads)
+
+
+def test_a_number_of_threads_may_be_numpys(sound: Path) -> None:
+    assert load(sound, threads=np.int64(2)).run([[1]]).values.shape == (1, small_model.WIDTH)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("isa", [3, 0, False, b"avx2"])
+def test_an_instruction_set_without_a_name_is_refused(sound: Path, isa: Any) -> None:
+    with pytest.raises(ModelError, match=f"isa is {isa!r}; give one of .*reference, or None"):
+        load(sound, isa=isa)
+
+
+@pytest.mark.parametrize("device", [None, 5, b"cpu", ["cpu"], np.array(["cpu", "cpu"])])
+def test_a_device_without_a_name_is_refused(sound: Path, device: Any) -> None:
+    with pytest.raises(ModelError, match=re.escape(f"unknown device {device!r}; known: cpu")):
+        load(sound, device=device)
 
 
 def test_describe_and_properties(model: Model, sound: Path) -> None:
@@ -318,6 +343,35 @@ def test_a_forked_child_runs_the_parents_model(sound: Path) -> None:
     assert pid == child.pid != os.getpid()
     assert child.exitcode == 0
     assert actual == expected == rows(model.run(sequences))
+
+
+def test_a_child_forked_while_a_tokenizer_is_made_makes_its_own(
+    sound: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, child_forked = threading.Event(), threading.Event()
+    parent = os.getpid()
+
+    class SlowTokenizer(Tokenizer):
+        def __init__(self, json_text: str, max_length: int) -> None:
+            if os.getpid() == parent:
+                made.set()
+                assert child_forked.wait(60)
+            super().__init__(json_text, max_length)
+
+    monkeypatch.setattr("pyqrt.runtime.tokenization.Tokenizer", SlowTokenizer)
+    model = load(sound, threads=1)
+    maker = threading.Thread(target=lambda: model.tokenizer)
+    maker.start()
+    assert made.wait(60)
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(30)  # ends a child that hangs
+        os._exit(0 if model.tokenizer is not None else 1)
+    child_forked.set()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    maker.join(60)
+    assert model.tokenizer is model.tokenizer is not None
 
 
 def test_the_package_loads_models(sound: Path) -> None:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
+import time
+from typing import Any
 
 import pytest
 import small_model
 
 from pyqrt.errors import ModelError
+from pyqrt.runtime import tokenization
 from pyqrt.runtime.tokenization import Tokenizer
 
 
@@ -100,3 +105,28 @@ def test_no_unknown_token() -> None:
     text = small_model.tokenizer_json().replace('"unk_token": "[UNK]"', '"unk_token": "[NONE]"')
     with pytest.raises(ModelError, match="tokenizer in the model file"):
         Tokenizer(text, 9).encode(["zzz"])
+
+
+def test_a_fork_waits_for_the_first_tokenizer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a child the library would wait for ever for the thread that initializes it."""
+    begun, made = threading.Event(), False
+    make = tokenization._make
+
+    def make_slowly(json_text: str) -> Any:
+        nonlocal made
+        begun.set()
+        time.sleep(0.2)
+        tokenizer = make(json_text)
+        made = True
+        return tokenizer
+
+    monkeypatch.setattr(tokenization, "_in_use", False)
+    monkeypatch.setattr(tokenization, "_make", make_slowly)
+    maker = threading.Thread(target=Tokenizer, args=(small_model.tokenizer_json(), 12))
+    maker.start()
+    assert begun.wait(60)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if made else 1)
+    maker.join(60)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
