@@ -143,18 +143,26 @@ def classify(logits: Floats, task: Task) -> Classification:
     return Classification(task.labels[best], float(scores[best]), named)
 
 
-def label_words(logits: Floats, text: str, encoded: Encoded, task: Task) -> list[Word]:
-    """`logits` [tokens, labels] -> the words of `text`, each with the label of its first sub-token."""
-    labels, scores_of = task.labels, _sigmoid if task.problem == "multi_label_classification" else _softmax
-    words: list[Word] = []
-    spans: dict[int, tuple[int, int, int]] = {}  # word -> first token, first and last character
+def word_spans(text: str, encoded: Encoded) -> list[tuple[int, int, int]]:
+    """First token, first character and end of every word that the tokenizer finds in `text`."""
+    spans: dict[int, tuple[int, int, int]] = {}
     for token, (word, (start, end)) in enumerate(zip(encoded.words, encoded.offsets, strict=True)):
         if word is not None:
             first, begin, _ = spans.get(word, (token, start, end))
             spans[word] = (first, begin, end)
+    found = []
     for first, start, end in spans.values():
         while start < end and text[start].isspace():  # byte-level tokenizers may keep the blank
             start += 1
+        found.append((first, start, end))
+    return found
+
+
+def label_words(logits: Floats, text: str, encoded: Encoded, task: Task) -> list[Word]:
+    """`logits` [tokens, labels] -> the words of `text`, each with the label of its first sub-token."""
+    labels, scores_of = task.labels, _sigmoid if task.problem == "multi_label_classification" else _softmax
+    words: list[Word] = []
+    for first, start, end in word_spans(text, encoded):
         probabilities = scores_of(logits[first])
         best = int(np.argmax(probabilities))
         words.append(Word(text[start:end], labels[best], float(probabilities[best]), start, end))

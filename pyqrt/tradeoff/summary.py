@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any
 
@@ -82,8 +82,16 @@ def panels(runs: Sequence[Run]) -> list[Panel]:
     for run in runs:
         for threads in run.record["settings"]["threads"]:
             rows = [_row(run, candidate, threads) for candidate in run.record["candidates"]]
-            found.append(Panel(run, threads, [row for row in rows if row.latencies]))
+            found.append(Panel(run, threads, _ranked_alike([row for row in rows if row.latencies])))
     return [panel for panel in found if panel.rows]
+
+
+def _ranked_alike(rows: Sequence[Row]) -> list[Row]:
+    """The rows with the first one's ranking metric first: of other heads another may be the usual one."""
+    first = next((row.scores[0]["metric"] for row in rows if row.scores), None)
+    return [
+        replace(row, scores=sorted(row.scores, key=lambda score: score["metric"] != first)) for row in rows
+    ]
 
 
 def single_workloads(rows: Sequence[Row]) -> list[str]:

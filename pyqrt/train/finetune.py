@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from pyqrt.eval.tasks.similarity import ScoredPair
 from pyqrt.nn import Task
 from pyqrt.progress import Progress, silent
 from pyqrt.quantize.texts import Encoded, pack_one
+from pyqrt.runtime.results import word_spans
 from pyqrt.runtime.tokenization import Encoded as Tokens
 from pyqrt.runtime.tokenization import Tokenizer
 from pyqrt.train.batches import epoch_batches
@@ -81,6 +83,9 @@ def finetune(
     Raises ModelError for data or a checkpoint that cannot be used, for a device that is not there and for a
     rate outside [0, 1).
     """
+    for name, value in (("batch_size", batch_size), ("limit", limit)):
+        if value is not None and value < 1:
+            raise ModelError(f"{name} is {value}; it must be at least 1")
     place = training_device(device)
     labelled = read_labelled(task, data)
     if limit is not None and limit < len(labelled.examples):
@@ -102,7 +107,8 @@ def finetune(
             logits = encoder(packed.ids, packed.offsets, packed.types)
         return task_loss(logits.float(), torch.cat([sequence.target for sequence in chosen]).to(place))
 
-    details = [checkpoint.name, source.sha256, task, data.name, len(sequences), batch_size, max_length]
+    digest = hashlib.sha256(data.read_bytes()).hexdigest()
+    details = [checkpoint.name, source.sha256, task, digest, len(sequences), batch_size, max_length]
     details += [dropout_rate, freeze_embeddings, bfloat16, place.type]
     with dropout(encoder, dropout_rate):
         losses = fit(
@@ -154,6 +160,9 @@ def label_sequences(
         types = item.types.tolist() if typed else [0] * len(item)
         tokens = Encoded(item.ids.tolist(), types)
         sequences.append(LabelledSequence(tokens, _target(example, item, numbers)))
+    tagged = any(isinstance(example, TaggedTokens) for example in data.examples)
+    if tagged and all(bool((sequence.target == IGNORED).all()) for sequence in sequences):
+        raise ModelError("no token of the data begins where the tokenizer sees a word; nothing can be learnt")
     return sequences, sum(item.truncated for item in encoded)
 
 
@@ -165,21 +174,21 @@ def _target(
     if isinstance(example, ScoredPair):
         return torch.tensor([example.score])
     tag_at = dict(zip(example.starts(), example.tags, strict=True))
-    # A token's first piece has its label, the others none.
-    return torch.tensor(
-        [
-            IGNORED if special else numbers.get(tag_at.get(start, ""), IGNORED)
-            for special, (start, _) in zip(item.special, item.offsets, strict=True)
-        ]
-    )
+    # A token's first piece has its label, as where results are made of words; the others have none.
+    target = torch.full((len(item),), IGNORED)
+    for first, start, _ in word_spans(" ".join(example.tokens), item):
+        target[first] = numbers.get(tag_at.get(start, ""), IGNORED)
+    return target
 
 
 def task_loss(logits: Tensor, target: Tensor) -> Tensor:
     """Cross-entropy of numbered labels, squared error of values.
 
     logits: float [rows, labels]; target: [rows], int64 with `IGNORED` where a row does not count, or
-    float32 for a regression with one column of logits.
+    float32 for a regression with one column of logits. Without a row that counts it is 0.
     """
     if target.is_floating_point():
         return functional.mse_loss(logits[:, 0], target)
+    if (target == IGNORED).all():
+        return logits.sum() * 0.0
     return functional.cross_entropy(logits, target, ignore_index=IGNORED)

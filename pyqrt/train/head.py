@@ -45,6 +45,7 @@ def with_new_head(
     hf |= {
         "num_labels": len(labels),
         "id2label": {str(number): label for number, label in enumerate(labels)},
+        "label2id": {label: number for number, label in enumerate(labels)},
         "problem_type": problem,
     }
     config = described_by.configure(hf, task)

@@ -41,6 +41,8 @@ def save_checkpoint(encoder: Encoder, source: Checkpoint, directory: Path) -> No
     Raises ModelError if `source` does not name its architecture, or that has no room for the head.
     """
     hf = {**source.config, **_own_options(encoder, source.config)}
+    for name in ("dtype", "torch_dtype"):  # of the weights that the encoder came from; these are float32
+        hf.pop(name, None)
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "config.json").write_text(json.dumps(hf, indent=2) + "\n", encoding="utf-8")
 
@@ -94,9 +96,12 @@ def _own_options(encoder: Encoder, hf: Mapping[str, Any]) -> dict[str, Any]:
     """What of config.json the task decides."""
     head = encoder.config.head
     architecture = (hf.get("architectures") or [""])[0]
-    base = re.fullmatch(r"(\w+?)(Model|For\w+)", architecture)
+    base = re.fullmatch(r"(\w+?)(Model|For[A-Z]\w*)", architecture)  # RoFormerForMaskedLM is a RoFormer
     if base is None:
-        raise ModelError(f"architectures is {hf.get('architectures')}; it must name a transformers class")
+        raise ModelError(
+            f"architectures is {hf.get('architectures')}; checkpoints are written of classes called ...Model "
+            "or ...For and a task; write a model file"
+        )
     if family(hf["model_type"]).configure(hf, None).head == head:
         return {}  # the architecture's own
     if head.task not in _SUFFIXES:

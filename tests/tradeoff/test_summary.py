@@ -72,6 +72,18 @@ def test_the_front_is_marked_in_the_table(run: Run) -> None:
     assert medians == sorted(medians)
 
 
+def test_rows_are_ranked_by_one_metric(run: Run) -> None:
+    """A regression has Pearson first, embeddings Spearman."""
+    first, second = run.records["score"][:2]
+    for record, value in ((first, 0.5), (second, 0.6)):
+        others = [{**score, "metric": "Pearson", "value": value} for score in record["scores"]]
+        order = [*record["scores"], *others]
+        record["scores"] = order if record is first else order[::-1]
+    for row in panels([run])[0].rows:
+        if row.scores:
+            assert row.scores[0]["metric"] == "Spearman"
+
+
 def test_other_tables(run: Run) -> None:
     panel = panels([run])[0]
     columns, rows = length_table(panel)

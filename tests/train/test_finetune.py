@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from tokenizers import Tokenizer as Library
+from tokenizers import models, pre_tokenizers, processors
 
 from pyqrt.errors import ModelError
 from pyqrt.eval import evaluate
+from pyqrt.eval.tasks.entities import TaggedTokens
 from pyqrt.quantize.api import quantize_checkpoint
 from pyqrt.quantize.checkpoint import load_checkpoint
 from pyqrt.runtime.tokenization import Tokenizer
 from pyqrt.train import finetune as module
-from pyqrt.train.finetune import IGNORED, finetune, label_sequences, read_labelled, task_loss
+from pyqrt.train.finetune import (
+    IGNORED,
+    LabelledData,
+    finetune,
+    label_sequences,
+    read_labelled,
+    task_loss,
+)
 from pyqrt.train.head import with_new_head
 from pyqrt.train.loop import Options
+from pyqrt.train.save import save_checkpoint
 from tiny_checkpoint import checkpoint
 
 OPTIONS = Options(epochs=3, learning_rate=3e-3, seed=1)
@@ -130,6 +143,84 @@ def test_only_first_pieces_have_targets(tmp_path: Path) -> None:
     assert (cut, encoder.config.head.labels) == (0, ("O", "B-PER"))
 
 
+TEMPLATE = processors.TemplateProcessing(single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", 0)])
+METASPACE = pre_tokenizers.Metaspace()
+
+
+@pytest.mark.parametrize(
+    "splitter", [METASPACE, pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), METASPACE])]
+)
+def test_first_pieces_of_words_that_begin_with_a_mark(splitter: Any) -> None:
+    """The mark may be a piece of its own, and then is the one that a word's result is read from."""
+    pieces = ["<s>", "\u2581New", "\u2581York", "\u2581", "is", "a"]
+    tokenizer = Library(models.Unigram([(piece, -1.0) for piece in pieces], 0))
+    tokenizer.pre_tokenizer, tokenizer.post_processor = splitter, TEMPLATE
+    assert targets(tokenizer, "New York is a") == [IGNORED, 1, 2, 0, IGNORED, 0, IGNORED]
+
+
+@pytest.mark.parametrize("trim", [True, False])
+@pytest.mark.parametrize("template", [True, False])
+def test_first_pieces_of_byte_pairs_with_their_blanks(template: bool, trim: bool) -> None:
+    splitter = pre_tokenizers.ByteLevel(add_prefix_space=False, trim_offsets=trim)
+    pieces = {"<s>": 0, **{letter: i + 1 for i, letter in enumerate(splitter.alphabet())}}
+    tokenizer = Library(models.BPE(pieces | {"\u0120Y": 257}, [("\u0120", "Y")]))
+    tokenizer.pre_tokenizer = splitter
+    tokenizer.post_processor = TEMPLATE if template else processors.ByteLevel(trim_offsets=trim)
+    # N e, blank with Y, o r, blank, i s
+    expected = [1, IGNORED, 2, IGNORED, IGNORED, 0, IGNORED, IGNORED]
+    assert targets(tokenizer, "Ne Yor is") == [IGNORED] * template + expected
+
+
+def targets(tokenizer: Library, text: str) -> list[int]:
+    """What the tokens are trained towards; the first word begins an entity, the second goes on."""
+    tokens = text.split()
+    tags = ["B-LOC", "I-LOC", *["O"] * (len(tokens) - 2)]
+    data = LabelledData("token_classification", ("O", "B-LOC", "I-LOC"), [TaggedTokens(tokens, tags)])
+    ((sequence,), _) = label_sequences(data, Tokenizer(tokenizer.to_str(), 24), typed=False)
+    return sequence.target.tolist()
+
+
+def test_tokens_that_no_word_begins_at_are_refused() -> None:
+    data = LabelledData("token_classification", ("O",), [TaggedTokens(["\u200b"], ["O"])])
+    tokenizer = Library(models.WordLevel({"<s>": 0, "a": 1}, "<s>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.CharDelimiterSplit("\u200b")
+    with pytest.raises(ModelError, match="no token of the data begins where the tokenizer sees a word"):
+        label_sequences(data, Tokenizer(tokenizer.to_str(), 24), typed=False)
+
+
+def test_a_save_point_is_of_its_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, data = checkpoint(tmp_path / "bert"), separable(tmp_path / "train.tsv", 40, 0)
+
+    def fail(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    save_point = module.SavePoint
+    monkeypatch.setattr(module, "SavePoint", lambda path, identity: save_point(path, identity, seconds=0.0))
+    monkeypatch.setattr(module, "save_checkpoint", fail)
+    state = tmp_path / "state"
+    with pytest.raises(KeyboardInterrupt):
+        finetune(source, "sst2", data, tmp_path / "tuned", OPTIONS, state=state)
+    flipped = data.read_text().replace("\t1", "\t2").replace("\t0", "\t1").replace("\t2", "\t0")
+    data.write_text(flipped)
+    with pytest.raises(ModelError, match="of another training"):
+        finetune(source, "sst2", data, tmp_path / "tuned", OPTIONS, state=state)
+
+
+@pytest.mark.parametrize("options", [{"batch_size": 0}, {"limit": -3}])
+def test_counts_begin_at_one(tmp_path: Path, options: dict[str, int]) -> None:
+    (name, value), data = next(iter(options.items())), separable(tmp_path / "train.tsv", 2, 0)
+    with pytest.raises(ModelError, match=f"{name} is {value}; it must be at least 1"):
+        finetune(tmp_path, "sst2", data, tmp_path / "tuned", OPTIONS, **options)
+
+
+def test_names_and_numbers_of_a_new_head_agree(tmp_path: Path) -> None:
+    source = checkpoint(tmp_path / "bert", 3)  # three labels
+    encoder, described = with_new_head(source, "sequence_classification", ("a", "b"), max_length=9, seed=0)
+    save_checkpoint(encoder, described, tmp_path / "saved")
+    hf = json.loads((tmp_path / "saved" / "config.json").read_text())
+    assert (hf["id2label"], hf["label2id"]) == ({"0": "a", "1": "b"}, {"a": 0, "b": 1})
+
+
 def test_a_head_of_another_task_is_replaced_and_the_rest_kept(tmp_path: Path) -> None:
     source = checkpoint(tmp_path / "bert", 3)  # three labels
     old, _ = load_checkpoint(source)
@@ -151,6 +242,9 @@ def test_losses() -> None:
     expected = (torch.log1p(torch.exp(torch.tensor(-2.0))) + torch.log1p(torch.exp(torch.tensor(-1.0)))) / 2
     torch.testing.assert_close(task_loss(logits, torch.tensor([0, 1, IGNORED])), expected)
     assert task_loss(torch.tensor([[1.0], [3.0]]), torch.tensor([2.0, 5.0])).item() == 2.5
+    nothing = task_loss(logits.requires_grad_(), torch.tensor([IGNORED] * 3))
+    nothing.backward()
+    assert (nothing.item(), logits.grad.abs().max().item()) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from pyqrt.errors import ModelError
 from pyqrt.models import family
 from pyqrt.nn import Encoder
 from pyqrt.quantize.checkpoint import Checkpoint, load_checkpoint
+from pyqrt.train.head import with_new_head
 from pyqrt.train.save import save_checkpoint
 from tiny_checkpoint import checkpoint
 from tiny_encoders import tiny, tiny_configurations, tiny_encoder
@@ -42,19 +43,20 @@ def test_a_decoder_that_should_be_tied(tmp_path: Path) -> None:
 
 def test_an_architecture_of_its_own_is_refused(tmp_path: Path) -> None:
     encoder, hf = tiny_encoder("dpr"), family("dpr").tiny()[0]
-    with pytest.raises(ModelError, match="must name a transformers class"):
+    with pytest.raises(ModelError, match=r"DPR\w+'\]; checkpoints are written of classes called"):
         save_checkpoint(encoder, Checkpoint(tmp_path, hf, None, {}, 24, ()), tmp_path / "saved")
 
 
 @pytest.mark.parametrize(("name", "number"), CONFIGURATIONS)
 def test_a_saved_encoder_is_read_back_and_by_transformers(tmp_path: Path, name: str, number: int) -> None:
     encoder = tiny_encoder(name, number)
-    hf = {**tiny(name)[number], "torch_dtype": "float32"}
+    hf = {**tiny(name)[number], "torch_dtype": "float16", "dtype": "float16"}  # of other weights
     tie(encoder)
     save_checkpoint(
         encoder, Checkpoint(tmp_path, hf, None, {}, encoder.config.max_length, ()), tmp_path / "saved"
     )
-    read, _ = load_checkpoint(tmp_path / "saved")
+    read, written = load_checkpoint(tmp_path / "saved")
+    assert not {"dtype", "torch_dtype"} & written.config.keys()
     assert read.config == encoder.config
     for key, value in encoder.state_dict().items():
         assert torch.equal(read.state_dict()[key], value), key
@@ -71,6 +73,15 @@ def test_a_saved_encoder_is_read_back_and_by_transformers(tmp_path: Path, name: 
             rtol=1e-5,
             atol=1e-5,
         )
+
+
+def test_a_class_with_for_in_its_familys_name(tmp_path: Path) -> None:
+    source = checkpoint(tmp_path / "roformer", name="roformer", task="embedding")
+    encoder, described = with_new_head(source, "sequence_classification", ("a", "b"), max_length=9, seed=0)
+    save_checkpoint(encoder, described, tmp_path / "saved")
+    read, again = load_checkpoint(tmp_path / "saved")
+    assert again.config["architectures"] == ["RoFormerForSequenceClassification"]
+    assert read.config.head.labels == ("a", "b")
 
 
 def test_the_tokenizer_comes_along(tmp_path: Path) -> None:
