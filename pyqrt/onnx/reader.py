@@ -12,13 +12,14 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 import onnx
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 from pyqrt.errors import ModelError
 
 Array = NDArray[Any]
 
 _QUANTIZED = {"DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "QLinearMatMul"}
 _FUSED = "com.microsoft"
+_PLAIN_GEMM = {"alpha": 1.0, "beta": 1.0, "transA": 0}  # with which a Gemm is a linear layer
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,19 @@ class Graph:
     """Constants by name, and the operators around them. Raises ModelError for what is not a float graph."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         try:
-            self._graph = onnx.load(path).graph
+            model = onnx.load(path, load_external_data=False)
         except (OSError, ValueError, DecodeError) as error:
             raise ModelError(f"{path}: not a readable ONNX file ({error})") from None
+        try:
+            onnx.load_external_data_for_model(model, str(path.parent))
+        except (OSError, ValueError, onnx.checker.ValidationError) as error:
+            raise ModelError(
+                f"{path}: its weights are in a file beside it that cannot be read ({error}); copy or export "
+                "both files again"
+            ) from None
+        self._graph = model.graph
         self.nodes: list[onnx.NodeProto] = list(self._graph.node)
         self.inputs = {value.name for value in self._graph.input}
         for node in self.nodes:
@@ -123,8 +133,14 @@ class Graph:
                 matrix = self._matrix(node.input[1])
                 if matrix is None:
                     continue
-                transposed = any(a.name == "transB" and a.i for a in node.attribute)
-                weight = matrix if transposed else matrix.T
+                options = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+                for option, plain in _PLAIN_GEMM.items():
+                    if (value := options.get(option, plain)) != plain:
+                        raise ModelError(
+                            f"{self._path}: {option} of a Gemm is {value:g}; implemented is {plain:g}: "
+                            "export linear layers without it"
+                        )
+                weight = matrix if options.get("transB") else matrix.T
                 name = node.input[2] if len(node.input) > 2 and node.input[2] else None
                 yield Linear(weight, name, place, place, node.input[0], node.output[0])
 

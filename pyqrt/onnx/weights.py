@@ -1,61 +1,106 @@
 """The weights of an exported float encoder, by the parameter names of `pyqrt.nn.Encoder`.
 
 Exporters keep some names and lose others: constants that were folded or transposed get numbers. So a
-parameter is found by its checkpoint name; else, the weight of a linear layer, by its bias's name; else
-by its place in the graph: every Softmax is an attention, the products before and after it are what
-they must be, and each is checked by its shape later on.
+parameter is found by its checkpoint name, behind whatever the exporter put first; else, the weight of a
+linear layer, by its bias's name; else by its place in the graph: every Softmax is an attention, the
+products before and after it are what they must be, and each is checked by its shape later on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pyqrt.errors import ModelError
-from pyqrt.onnx.reader import Graph, Linear, Norm, contiguous
+from pyqrt.onnx.reader import Array, Graph, Linear, Norm, contiguous
 
 Floats = NDArray[np.float32]
 
 
 def read_weights(
-    path: Path, names: Mapping[str, Sequence[str]], shapes: Mapping[str, Sequence[int]]
+    path: Path,
+    names: Mapping[str, Sequence[str]],
+    shapes: Mapping[str, Sequence[int]],
+    layer_order: Sequence[int],
 ) -> dict[str, Floats]:
     """Float32 arrays of the ONNX file at `path`, by checkpoint name.
 
     names: of every encoder parameter, the checkpoint tensors that may hold it. shapes: of every
-    parameter. What is not found is not in the result. Raises ModelError for a file that is damaged,
-    quantized, or whose attention cannot be told from its graph when names do not suffice.
+    parameter. layer_order: `EncoderConfig.layer_order`. What is not found is not in the result. Raises
+    ModelError for a file that is damaged or quantized, for a name that two constants may have, and, when
+    names do not suffice, for attention that cannot be told from the graph, or differs where it is shared.
     """
     graph = Graph(path)
-    found: dict[str, Floats] = {}
-    by_bias = {linear.bias: linear for linear in graph.linears if linear.bias}
-    for alternatives in names.values():
-        for name in alternatives:
-            value = _by_name(graph, by_bias, name)
-            if value is not None:
-                found[name] = value
-                break
-    absent = [p for p, alternatives in names.items() if not any(name in found for name in alternatives)]
+    found = _by_name(graph, path, dict.fromkeys(name for entry in names.values() for name in entry))
+    first = {entry[0]: entry for entry in names.values()}
+    # Without other parameters' tensors, which stand in for what a checkpoint may lack: a graph has it all.
+    own = {
+        parameter: [name for name in entry if first.get(name, entry) == entry]
+        for parameter, entry in names.items()
+    }
+    absent = [parameter for parameter, entry in own.items() if not any(name in found for name in entry)]
     if absent:
-        by_place = _Structure(graph, path).parameters(shapes)
+        by_place = _Structure(graph, path).parameters(shapes, layer_order)
         for parameter in absent:
+            name = names[parameter][0]
             if parameter in by_place:
-                found[names[parameter][0]] = by_place[parameter]
+                _put_once(found, name, by_place[parameter], path)
+            elif any(other in found for other in names[parameter] if other not in own[parameter]):
+                raise ModelError(
+                    f"{path}: {name} was lost in the export; convert the checkpoint itself, or export it "
+                    "with its names"
+                )
     return found
 
 
-def _by_name(graph: Graph, by_bias: Mapping[str, Linear], name: str) -> Floats | None:
-    stem, _, kind = name.rpartition(".")
+def _put_once(found: dict[str, Floats], name: str, value: Array, path: Path) -> None:
+    """Puts `value` under `name`. Raises ModelError if that is something else already."""
+    if name in found and not np.array_equal(found[name], value):
+        raise ModelError(
+            f"{path}: names of weights were lost in the export, and two places of the graph that should have "
+            f"the same {name} differ; convert the checkpoint itself, or export it with its names"
+        )
+    found[name] = contiguous(value)
+
+
+def _by_name(graph: Graph, path: Path, known: Collection[str]) -> dict[str, Floats]:
+    """What constants, or linear layers by their biases, have of the known names."""
+    named: dict[str, list[str]] = {}
     for constant, value in graph.constants.items():
-        if (constant == name or constant.endswith(f".{name}")) and value.dtype.kind == "f":
-            return contiguous(value)
-        is_bias = constant == f"{stem}.bias" or constant.endswith(f".{stem}.bias")
-        if kind == "weight" and is_bias and constant in by_bias:
-            return contiguous(by_bias[constant].weight)
-    return None
+        name = next((end for end in _ends(constant) if end in known), None)
+        if name is not None and value.dtype.kind == "f":
+            named.setdefault(name, []).append(constant)
+    found: dict[str, Floats] = {}
+    for name in known:
+        constants = named.get(name, [])
+        values = [graph.constants[constant] for constant in constants]
+        if not _all_equal(values):
+            raise ModelError(
+                f"{path}: {' and '.join(constants)} may both be {name}; export one encoder, as config.json "
+                "describes it"
+            )
+        stem, _, kind = name.rpartition(".")
+        if not values and kind == "weight":
+            biases = named.get(f"{stem}.bias", [])
+            values = [linear.weight for linear in graph.linears if linear.bias in biases]
+        # Exporters keep one of several equal biases: then it does not say which of its layers this is.
+        if values and _all_equal(values):
+            found[name] = contiguous(values[0])
+    return found
+
+
+def _ends(name: str) -> Iterator[str]:
+    """The name, and what is left of it without its first parts, the longest first."""
+    while name:
+        yield name
+        name = name.partition(".")[2]
+
+
+def _all_equal(values: Sequence[Array]) -> bool:
+    return all(np.array_equal(values[0], value) for value in values[1:])
 
 
 class _Structure:
@@ -66,12 +111,18 @@ class _Structure:
         self.path = path
         self.made_by = {linear.output: linear for linear in graph.linears}
 
-    def parameters(self, shapes: Mapping[str, Sequence[int]]) -> dict[str, Floats]:
+    def parameters(
+        self, shapes: Mapping[str, Sequence[int]], layer_order: Sequence[int]
+    ) -> dict[str, Floats]:
         graph, found = self.graph, self._embeddings(shapes)
         last, first = -1, None
         softmaxes = [place for place, node in enumerate(graph.nodes) if node.op_type == "Softmax"]
-        for number, place in enumerate(softmaxes):
-            layer = f"layers.{number}"
+        if len(softmaxes) != len(layer_order):
+            raise self._unknown(
+                f"it has {len(softmaxes)} attentions, by config.json there are {len(layer_order)}"
+            )
+        for index, place in zip(layer_order, softmaxes, strict=True):
+            layer = f"layers.{index}"
             query, key, value, mixed = self._attention(place)
             first = min(query.first, key.first, value.first) if first is None else first
             output = self._next_linear(mixed)
@@ -90,7 +141,7 @@ class _Structure:
             if before:
                 self._put(found, "embeddings.norm", before[-1])
             for linear in graph.linears:
-                if linear.last < first:
+                if linear.last < first and "embeddings.projection.weight" in shapes:
                     self._put_linear(found, "embeddings.projection", linear)
         rest = [linear for linear in graph.linears if linear.first > last]
         heads = [name for name in ("head.transform", "head.classifier") if f"{name}.weight" in shapes]
@@ -153,9 +204,9 @@ class _Structure:
         return found
 
     def _put_linear(self, found: dict[str, Floats], name: str, linear: Linear) -> None:
-        found[f"{name}.weight"] = contiguous(linear.weight)
+        _put_once(found, f"{name}.weight", linear.weight, self.path)
         if linear.bias is not None:
-            found[f"{name}.bias"] = contiguous(self.graph.constants[linear.bias])
+            _put_once(found, f"{name}.bias", self.graph.constants[linear.bias], self.path)
 
     def _put_norm(self, found: dict[str, Floats], name: str, after: int) -> None:
         norm = next((norm for norm in self.graph.norms if norm.last > after), None)
@@ -164,8 +215,8 @@ class _Structure:
         self._put(found, name, norm)
 
     def _put(self, found: dict[str, Floats], name: str, norm: Norm) -> None:
-        found[f"{name}.weight"] = contiguous(self.graph.constants[norm.weight])
-        found[f"{name}.bias"] = contiguous(self.graph.constants[norm.bias])
+        _put_once(found, f"{name}.weight", self.graph.constants[norm.weight], self.path)
+        _put_once(found, f"{name}.bias", self.graph.constants[norm.bias], self.path)
 
     def _unknown(self, what: str) -> ModelError:
         return ModelError(

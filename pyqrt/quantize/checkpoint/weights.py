@@ -114,7 +114,8 @@ def _read_onnx(path: Path, encoder: Encoder, family: Family) -> dict[str, Tensor
 
     names = {parameter: source.names for parameter, source in family.parameters(encoder.config).items()}
     shapes = {parameter: list(tensor.shape) for parameter, tensor in encoder.named_parameters()}
-    return {name: torch.from_numpy(array) for name, array in read_onnx(path, names, shapes).items()}
+    arrays = read_onnx(path, names, shapes, encoder.config.layer_order)
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
 def _sha256(path: Path) -> str:
