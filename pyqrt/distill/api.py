@@ -7,8 +7,10 @@ import dataclasses
 import hashlib
 import json
 import random
+import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,14 +19,14 @@ import torch
 from torch import nn
 
 import pyqrt
-from pyqrt.distill.lessons import Reader, read_texts
+from pyqrt.distill.lessons import LabelledTexts, Reader, read_texts
 from pyqrt.distill.objective import METHODS, Objective, Term, Weights
 from pyqrt.distill.student import shallow_student, student_from, tied
 from pyqrt.distill.training import check_lessons, teach
 from pyqrt.errors import ModelError
 from pyqrt.grids import Scales
 from pyqrt.nn import Encoder
-from pyqrt.outputs import check_parent, check_replaceable
+from pyqrt.outputs import check_folder, check_parent, check_replaceable
 from pyqrt.progress import Progress, progress_bars
 from pyqrt.quantize.api import (
     CALIBRATION_EXAMPLES,
@@ -99,14 +101,15 @@ def distill_checkpoint(
     the end; else a directory, written as a Hugging Face checkpoint in floats. data: texts as for
     calibration (`pyqrt.quantize.texts`), or the training file of `task`, one of `pyqrt.eval`'s, where the
     loss has the term labels; an eighth, at most 128, is held out for the report. student: the checkpoint
-    directory it starts from, its head being the teacher's if it has none of the same labels; or layers: so
-    many of the teacher's; neither: a copy of the teacher.
+    directory it starts from, its head being the teacher's if it has none of the same labels, its pooling and
+    normalisation of embeddings always; or layers: so many of the teacher's; neither: a copy of the teacher.
     threads: of the integer program in training, on device "cpu"; device may be "cuda" or "cuda:N" too.
 
     The state of training stands in files beside the output, `OUTPUT.float-training` and
     `OUTPUT.integer-training`: the same call continues a training that was killed, and gives the same
-    bytes on a CPU. They are removed at the end. Raises ModelError when the models, the data and the options
-    do not fit together, and for a device that is not there.
+    bytes on a CPU. They are removed when the output, whole at once, is there. Raises ModelError when the
+    models, the data, the options and the kind of output do not fit together, and for a device that is not
+    there.
     """
     started = time.perf_counter()
     output, data = Path(output), Path(data)
@@ -114,6 +117,8 @@ def distill_checkpoint(
     _check_output(output)
     place = training_device(device)
     course = _Course(Path(teacher), student, layers, task, data, weights, training, place)
+    if output.suffix != ".qrt":
+        course.check_directory(output)
     with progress_bars(progress) as report:
         losses = {"float": course.teach_floats(output, report)} if training.epochs else {}
         if output.suffix == ".qrt":
@@ -138,8 +143,20 @@ def _check_output(output: Path) -> None:
         check_replaceable(output)
         return
     check_parent(output)
+    check_folder(output.parent)  # it is written beside and renamed
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ModelError(f"{output} exists; name a new directory, or a model file ending in .qrt")
+
+
+@contextmanager
+def _beside(output: Path) -> Iterator[Path]:
+    """Where a directory can be written that is to become `output` by renaming it; else it does not stay."""
+    place = output.with_name(f".{output.name}.part")
+    shutil.rmtree(place, ignore_errors=True)  # of a call that was killed
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def _state_file(output: Path, kind: str) -> Path:
@@ -178,6 +195,8 @@ class _Course:
         self.model: nn.Module = self.student
         self.scales: Scales | None = None
         self.objective = Objective(self.teacher, self.student, weights)
+        if isinstance(texts, LabelledTexts) and "labels" in self.objective.weights:
+            texts.check_head(self.student.config.head)
 
         limits = (self.student.config.max_length, self.teacher.config.max_length, training.max_length)
         length = min(limit for limit in limits if limit is not None)
@@ -187,7 +206,8 @@ class _Course:
         self.unseen = texts.lessons(order[:held_out], *readers)
         self.lessons = texts.lessons(order[held_out:], *readers)
         if "labels" in self.objective.weights and self.student.config.head.task == "masked_lm":
-            self.lessons = dataclasses.replace(self.lessons, masking=readers[0].masking())
+            known = min(self.student.config.vocab_size, self.teacher.config.vocab_size)
+            self.lessons = dataclasses.replace(self.lessons, masking=readers[0].masking(known))
         check_lessons(self.objective, self.lessons)
         self.provenance = {
             "pyqrt_version": pyqrt.__version__,
@@ -228,15 +248,37 @@ class _Course:
         write(output, file.program, file.tensors, file.task, file.tokenizer, self.provenance, report)
         return report
 
+    def check_directory(self, output: Path) -> None:
+        """Raises ModelError if a Hugging Face directory, written and read, would be another model."""
+        from pyqrt.train.save import save_checkpoint
+
+        config, head = self.student.config, self.student.config.head
+        with _beside(output) as trial:
+            try:
+                save_checkpoint(self.student, self.origin, trial)
+                written, _ = load_checkpoint(trial)
+                # how long a text may be is the checkpoint's affair
+                same = dataclasses.replace(written.config, max_length=config.max_length) == config
+            except ModelError:  # says what is wrong with the files, not with the student
+                same = False
+        if not same:
+            pooled = f", pooling {head.pooling}, normalize {head.normalize}"
+            raise ModelError(
+                f"{output}: with the files of {self.origin.path} ({config.family}, architectures "
+                f"{self.origin.config.get('architectures')}) no directory can be written for the student's "
+                f"{head.task}{pooled if head.task == 'embedding' else ''}; name a model file ending in .qrt"
+            )
+
     def write_floats(self, output: Path) -> dict[str, Any]:
         """Writes a Hugging Face directory; how near the student is to the teacher."""
         from pyqrt.train.save import save_checkpoint
 
-        save_checkpoint(self.student, self.origin, output)
-        written, _ = load_checkpoint(output)
-        if written.config != self.student.config:
-            raise ModelError(f"{output}: the files of {self.origin.path} do not describe the student's head")
-        return self._heldout(float_outputs(self.student, self.unseen.student))
+        output = output.resolve()  # a link stays one
+        with _beside(output) as written:
+            save_checkpoint(self.student, self.origin, written)
+            report = self._heldout(float_outputs(self.student, self.unseen.student))
+            written.replace(output)
+        return report
 
     def _heldout(self, actual: list[FloatRows]) -> dict[str, Any]:
         """The student beside its teacher on texts that neither was trained on, where results are alike."""

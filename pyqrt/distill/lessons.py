@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pyqrt.distill.masking import Masking
 from pyqrt.errors import ModelError
-from pyqrt.nn import Encoder
+from pyqrt.nn import Encoder, Head, Problem
 from pyqrt.quantize.api import encode
 from pyqrt.quantize.checkpoint import Checkpoint
 from pyqrt.quantize.texts import Encoded, Example, read_examples
@@ -60,10 +60,19 @@ class Reader:
         """Does the encoder tell token types apart?"""
         return self.config.type_vocab_size > 1
 
-    def masking(self) -> Masking:
-        """What hides words from a masked language model. Raises ModelError without a mask token."""
+    def masking(self, vocab_size: int) -> Masking:
+        """What hides words from masked language models that all know the first `vocab_size` ids.
+
+        Raises ModelError without a mask token among them.
+        """
+        mask = self.tokenizer.mask_id
+        if mask >= vocab_size:
+            raise ModelError(
+                f"the mask token has the id {mask}, the smaller vocabulary ends at {vocab_size - 1}: words "
+                "cannot be hidden from both models. Leave the term labels out"
+            )
         added = self.tokenizer.encode([""])[0].ids.tolist()  # the special tokens
-        return Masking(self.tokenizer.mask_id, frozenset(added), self.config.vocab_size)
+        return Masking(mask, frozenset(added), vocab_size)
 
     def read(self, examples: Sequence[Example]) -> list[Encoded]:
         """Tokens of every example, cut at the reader's length."""
@@ -97,13 +106,28 @@ class LabelledTexts:
     def __len__(self) -> int:
         return len(self._data.examples)
 
+    def check_head(self, head: Head) -> None:
+        """Raises ModelError for a head that cannot learn these labels."""
+        scores = len(self._data.labels) == 1
+        problem: Problem | None = None
+        if self._data.task == "sequence_classification":
+            problem = "regression" if scores else "single_label"
+        has, needed = _described(head.task, head.problem), _described(self._data.task, problem)
+        remedy = "take a teacher with such a head, or leave the term labels out"
+        if has != needed or head.num_labels != len(self._data.labels):
+            raise ModelError(
+                f"the student's head is for {has} with {head.num_labels} labels, the data's labels need "
+                f"{needed} with {len(self._data.labels)}: {remedy}"
+            )
+        if not scores and head.labels != self._data.labels:
+            raise ModelError(
+                f"the data's labels are {self._data.labels}, the student's {head.labels}: {remedy}"
+            )
+
     def lessons(self, numbers: Sequence[int], student: Reader, teacher: Reader) -> Lessons:
-        """Some of the examples, in the order of `numbers`. Raises ModelError for a head of other labels."""
+        """Some of the examples, in the order of `numbers`."""
         from pyqrt.train.finetune import label_sequences, task_loss
 
-        head = student.config.head
-        if len(self._data.labels) > 1 and self._data.labels != head.labels:
-            raise ModelError(f"the data's labels are {self._data.labels}, the student's {head.labels}")
         chosen = replace(self._data, examples=[self._data.examples[number] for number in numbers])
         ours, theirs = (
             label_sequences(chosen, reader.tokenizer, typed=reader.typed)[0] for reader in (student, teacher)
@@ -115,6 +139,10 @@ class LabelledTexts:
             return value
 
         return Lessons([item.tokens for item in ours], [item.tokens for item in theirs], loss)
+
+
+def _described(task: str, problem: Problem | None) -> str:
+    return f"{task} ({problem})" if problem else task
 
 
 def read_texts(data: Path, task: str | None) -> Texts | LabelledTexts:

@@ -20,7 +20,11 @@ _MASKED, _REPLACED = 0.8, 0.1
 
 @dataclass(frozen=True)
 class Masking:
-    """How tokens are hidden. mask: id of the mask token; kept: ids that are never drawn, the special ones."""
+    """How tokens are hidden.
+
+    mask: id of the mask token. kept: ids that are never drawn, the special ones. vocab_size: above the ids
+    that may stand in their place.
+    """
 
     mask: int
     kept: Collection[int]

@@ -43,7 +43,7 @@ class Weights:
     """terms: weight of every term that counts. temperature: of logits in "result".
 
     relation_heads: heads of "relations"; None: the teacher's attention heads. relation_layer: the
-    teacher's layer for it, from 0; None: its last.
+    teacher's layer for it, from 0; None: its last. Neither may be given without that term.
     """
 
     terms: Mapping[Term, float] = field(default_factory=lambda: METHODS["result"])
@@ -61,6 +61,13 @@ class Weights:
             raise ModelError("the loss has no term with a weight above 0; give at least one")
         if not (math.isfinite(self.temperature) and self.temperature > 0.0):
             raise ModelError(f"temperature is {self.temperature}; it must be a number above 0")
+        for name in ("relation_heads", "relation_layer"):
+            value = getattr(self, name)
+            if value is not None and not self.terms.get("relations"):
+                raise ModelError(
+                    f"{name} is {value}, but the loss has no term relations: leave it out, or give the term "
+                    "a weight, as the method minilm does"
+                )
 
 
 def layer_map(student_layers: int, teacher_layers: int) -> list[int]:
@@ -210,8 +217,16 @@ def _check_results(student: EncoderConfig, teacher: EncoderConfig) -> None:
     ):
         if mine != other:
             raise ModelError(f"the student's {what} is {mine!r}, the teacher's {other!r}: they must agree")
-    if ours.task == "embedding" and student.hidden_size != teacher.hidden_size:
+    if _numbers(student) != _numbers(teacher):
+        of = "embedding" if ours.task == "embedding" else "result for a token"
         raise ModelError(
-            f"the student's embedding has {student.hidden_size} numbers, the teacher's "
-            f"{teacher.hidden_size}: result compares them. Use relations or hidden instead"
+            f"the student's {of} has {_numbers(student)} numbers, the teacher's {_numbers(teacher)}: result "
+            "compares them. Use relations or hidden instead"
         )
+
+
+def _numbers(config: EncoderConfig) -> int:
+    """How many numbers a row of the result has."""
+    head = config.head
+    size = head.transform_size if head.transform_activation is not None else 0
+    return head.num_labels or size or config.hidden_size

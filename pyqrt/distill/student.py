@@ -40,8 +40,14 @@ def shallow_student(
     """
     config = teacher.config
     sources = layer_map(layers, config.num_hidden_layers)
+    groups, inner = config.layer_groups, config.layers_per_group
+    if layers % inner or layers < groups * inner:
+        raise ModelError(
+            f"{layers} layers do not fit {config.family} with {groups} groups of {inner} layers that share "
+            f"weights; choose a multiple of {inner}, at least {groups * inner}"
+        )
     names = [name for name in _LAYER_OPTIONS if name in configuration] or [_LAYER_OPTIONS[0]]
-    changed = {**configuration, **dict.fromkeys(names, layers // max(config.layers_per_group, 1))}
+    changed = {**configuration, **dict.fromkeys(names, layers // inner)}
     for name in _LAYER_LISTS:
         if isinstance(configuration.get(name), list):
             changed[name] = configuration[name][:layers]
@@ -72,14 +78,14 @@ def shallow_student(
 def student_from(directory: Path, teacher: Encoder, *, seed: int) -> tuple[Encoder, Checkpoint]:
     """The encoder of a checkpoint with a head for the teacher's task, and what came with it.
 
-    The head is the checkpoint's if it has the same labels. Else, as for an encoder that was distilled
-    before it has learnt a task (Jiao et al. 2019, arXiv 1909.10351, section 3.2), it is the teacher's where
-    shapes are equal and untrained where they are not, drawn with the seed. Raises ModelError for a
-    checkpoint that cannot be read, or has no tokenizer.
+    The head is the checkpoint's if it has the same labels; embeddings are pooled and normalised as the
+    teacher's. Else, as for an encoder that was distilled before it has learnt a task (Jiao et al. 2019,
+    arXiv 1909.10351, section 3.2), it is the teacher's where shapes are equal and untrained where they are
+    not, drawn with the seed. Raises ModelError for a checkpoint that cannot be read, or has no tokenizer.
     """
     head = teacher.config.head
     if head.task not in _NEW_HEADS or _head_of(directory) == _meaning(head):
-        return load_checkpoint(directory, head.task)
+        return _pooled_as(head, *load_checkpoint(directory, head.task))
     student, origin = with_new_head(
         directory,
         head.task,
@@ -94,6 +100,16 @@ def student_from(directory: Path, teacher: Encoder, *, seed: int) -> tuple[Encod
             if name in theirs and theirs[name].shape == parameter.shape:
                 parameter.copy_(theirs[name])
     return student, origin
+
+
+def _pooled_as(head: Head, encoder: Encoder, origin: Checkpoint) -> tuple[Encoder, Checkpoint]:
+    """The encoder with the pooling and the normalisation of `head`, if it gives embeddings."""
+    if head.task == "embedding":
+        own = replace(encoder.config.head, pooling=head.pooling, normalize=head.normalize)
+        pooled = Encoder(replace(encoder.config, head=own)).eval()
+        pooled.load_state_dict(encoder.state_dict())
+        encoder = pooled
+    return encoder, origin
 
 
 def _meaning(head: Head) -> tuple[object, ...]:

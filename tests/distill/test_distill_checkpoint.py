@@ -28,6 +28,7 @@ from pyqrt.models import family
 from pyqrt.quantize.api import quantize_checkpoint, quantize_encoder
 from pyqrt.quantize.checkpoint import load_checkpoint
 from pyqrt.runtime.format import read
+from pyqrt.train import save
 from tiny_checkpoint import checkpoint
 
 EMBEDDING, CLASSES, NARROW = (
@@ -181,15 +182,21 @@ def test_a_float_student_is_a_checkpoint(tmp_path: Path, texts: Path, number: in
     assert source.tokenizer_json is not None
 
 
+def relabel(directory: Path, *labels: str, **options: str) -> None:
+    """Gives a classifier other labels, at most as many as it has."""
+    config = json.loads((directory / "config.json").read_text())
+    config |= {"id2label": {str(number): label for number, label in enumerate(labels)}, **options}
+    config["label2id"] = {label: number for number, label in enumerate(labels)}
+    (directory / "config.json").write_text(json.dumps(config))
+    tensors = load_file(directory / "model.safetensors")
+    tensors |= {name: tensors[name][: len(labels)] for name in ("classifier.weight", "classifier.bias")}
+    save_file(tensors, directory / "model.safetensors")
+
+
 def test_labels_are_learned(tmp_path: Path) -> None:
     """A random teacher tells nothing of the labels; the term labels does."""
     teacher = checkpoint(tmp_path / "teacher", CLASSES)
-    config = json.loads((teacher / "config.json").read_text())
-    config |= {"id2label": {"0": "negative", "1": "positive"}, "label2id": {"negative": 0, "positive": 1}}
-    (teacher / "config.json").write_text(json.dumps(config))
-    tensors = load_file(teacher / "model.safetensors")
-    tensors |= {name: tensors[name][:2] for name in ("classifier.weight", "classifier.bias")}
-    save_file(tensors, teacher / "model.safetensors")
+    relabel(teacher, "negative", "positive")
     table = tmp_path / "train.tsv"
     rows = [f"{'a cab' if i % 2 else 'no bean'} {chr(97 + i % 26)}\t{i % 2}" for i in range(64)]
     table.write_text("sentence\tlabel\n" + "\n".join(rows) + "\n")
@@ -202,6 +209,55 @@ def test_labels_are_learned(tmp_path: Path) -> None:
     texts, labels = zip(*(row.split("\t") for row in rows), strict=True)
     found = [result.label for result in pyqrt.load(output)(list(texts))]
     assert np.mean([a == pyqrt_labels(teacher)[int(b)] for a, b in zip(found, labels, strict=True)]) > 0.9
+
+
+SCORED = "sentence1\tsentence2\tscore\n" + "a cab\tbean\t2.5\na\tb\t0\n" * 8
+JUDGED = "sentence\tlabel\n" + "a cab\t1\nno bean\t0\n" * 8
+MULTI_LABEL, REGRESSION = "multi_label_classification", "regression"
+
+
+@pytest.mark.parametrize(
+    ("task", "table", "teacher", "labels", "problem", "message"),
+    [
+        ("stsb", SCORED, "embedding", (), "", r"embedding with 0 .*_classification \(regression\) with 1:"),
+        ("stsb", SCORED, "token_classification", (), "", "token_classification with .*regression"),
+        ("stsb", SCORED, "sequence_classification", ("a", "b"), "", "single_label.*regression"),
+        ("stsb", SCORED, "sequence_classification", ("a", "b"), REGRESSION, "regression.* 2 labels.* 1:"),
+        ("stsb", SCORED, "sequence_classification", ("a",), MULTI_LABEL, "multi_label.*regression"),
+        ("sst2", JUDGED, "sequence_classification", ("negative", "positive"), MULTI_LABEL, "single_label"),
+        ("sst2", JUDGED, "sequence_classification", ("no", "yes"), "", "labels are .'negative', 'positive'"),
+        ("sst2", JUDGED, "masked_lm", (), "", r"masked_lm .*\(single_label\) with 2: take a teacher"),
+    ],
+)
+def test_labels_need_a_head_of_their_task(
+    tmp_path: Path, task: str, table: str, teacher: str, labels: tuple[str, ...], problem: str, message: str
+) -> None:
+    directory, data = checkpoint(tmp_path / "teacher", task=teacher), tmp_path / "train.tsv"
+    if labels:
+        relabel(directory, *labels, problem_type=problem or "single_label_classification")
+    data.write_text(table)
+    run = partial(distill_checkpoint, directory, data=data, task=task, training=SHORT, progress=False)
+    with pytest.raises(ModelError, match=message):
+        run(tmp_path / "x", weights=Weights({"labels": 1.0}))
+    assert run(tmp_path / "texts-alone", weights=Weights({"hidden": 1.0}))["losses"]["float"]
+
+
+def test_a_regression_learns_scores(tmp_path: Path) -> None:
+    teacher, data = checkpoint(tmp_path / "teacher", CLASSES), tmp_path / "train.tsv"
+    relabel(teacher, "likeness", problem_type=REGRESSION)
+    data.write_text(SCORED)
+    training = Training(epochs=12, learning_rate=1e-2, batch=8)
+    report = distill_checkpoint(
+        teacher,
+        tmp_path / "student",
+        data,
+        task="stsb",
+        weights=Weights({"labels": 1.0}),
+        training=training,
+        progress=False,
+    )
+    losses = report["losses"]["float"]
+    assert losses[-1] < losses[0] / 4
 
 
 def test_the_state_of_another_training_is_refused(
@@ -274,6 +330,102 @@ def test_a_student_with_the_teachers_labels_keeps_its_head(tmp_path: Path) -> No
     assert torch.equal(kept.head.classifier.weight, own.head.classifier.weight)
 
 
+def with_pooling(directory: Path, mode: str) -> Path:
+    """Makes a checkpoint a sentence-transformers model that does not normalise."""
+    kinds = {"": "Transformer", "1_Pooling": "Pooling"}
+    modules = [
+        {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for number, (path, kind) in enumerate(kinds.items())
+    ]
+    (directory / "modules.json").write_text(json.dumps(modules))
+    (directory / "1_Pooling").mkdir()
+    (directory / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode": mode}))
+    return directory
+
+
+def test_embeddings_are_pooled_as_the_teachers(tmp_path: Path, texts: Path) -> None:
+    teacher = with_pooling(checkpoint(tmp_path / "teacher", EMBEDDING), "cls")
+    student = checkpoint(tmp_path / "student", EMBEDDING)
+    theirs, _ = load_checkpoint(teacher)
+    begun, _ = student_from(student, theirs, seed=0)
+    assert begun.config.head == theirs.config.head
+    batch = torch.tensor([2, 5, 6, 3]), [0, 4]
+    assert torch.equal(begun(*batch), theirs(*batch))  # their weights are the same
+    run = partial(distill_checkpoint, teacher, data=texts, student=student, training=SHORT, progress=False)
+    run(tmp_path / "student.qrt")
+    (pool,) = [node for node in pyqrt.load(tmp_path / "student.qrt").program.nodes if node.op == "pool"]
+    assert pool.attributes["kind"] == "first"
+    with no_training(), pytest.raises(ModelError, match="embedding, pooling first, normalize False"):
+        run(tmp_path / "out")
+
+
+@contextmanager
+def no_training() -> Iterator[None]:
+    def teach(*args: Any, **options: Any) -> None:
+        raise AssertionError("it was trained")
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(api, "teach", teach)
+        yield
+
+
+def test_a_directory_that_cannot_be_written_is_refused_before_the_training(
+    tmp_path: Path, texts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher = checkpoint(tmp_path / "teacher", name="dpr")
+    run = partial(distill_checkpoint, teacher, data=texts, training=SHORT, progress=False)
+    before = sorted(tmp_path.iterdir())
+    with no_training(), pytest.raises(ModelError, match=r"dpr, architectures \['DPRQuestionEncoder'\]\) no"):
+        run(tmp_path / "student")
+    assert sorted(tmp_path.iterdir()) == before
+    run(tmp_path / "student.qrt")
+    monkeypatch.setattr("os.access", lambda place, mode: False)
+    with pytest.raises(ModelError, match="may not be written to"):
+        run(tmp_path / "student")
+
+
+def test_a_student_may_take_longer_texts_than_its_teacher(tmp_path: Path, texts: Path) -> None:
+    teacher, student = checkpoint(tmp_path / "teacher", CLASSES), checkpoint(tmp_path / "student", EMBEDDING)
+    (teacher / "tokenizer_config.json").write_text(
+        '{"tokenizer_class": "BertTokenizer", "model_max_length": 9}'
+    )
+    distill_checkpoint(teacher, tmp_path / "out", texts, student=student, training=SHORT, progress=False)
+    assert load_checkpoint(tmp_path / "out")[0].config.max_length > 9
+
+
+@pytest.mark.parametrize("killed_in", ["save_checkpoint", "float_outputs"])
+def test_a_directory_is_there_as_a_whole_or_not(
+    tmp_path: Path, texts: Path, monkeypatch: pytest.MonkeyPatch, killed_in: str
+) -> None:
+    """Killed after its training, while it is written or compared: the command continues."""
+    teacher = checkpoint(tmp_path / "teacher", CLASSES)
+    run = partial(distill_checkpoint, teacher, data=texts, layers=1, training=SHORT, progress=False)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    run(whole)
+    home = {"save_checkpoint": save, "float_outputs": api}[killed_in]
+    original = getattr(home, killed_in)
+
+    def kill(*args: Any) -> Any:
+        result = original(*args)
+        if (tmp_path / "killed.float-training").exists():
+            raise KeyboardInterrupt
+        return result
+
+    with monkeypatch.context() as patched:
+        patched.setattr(home, killed_in, kill)
+        with pytest.raises(KeyboardInterrupt):
+            run(killed)
+    assert not killed.exists()
+    killed.mkdir()  # an empty one is nothing
+    (tmp_path / ".killed.part").mkdir()  # as a kill that cannot be caught leaves it
+    (tmp_path / ".killed.part" / "half").write_text("")
+    run(killed)
+    assert {path.name for path in killed.iterdir()} == {path.name for path in whole.iterdir()}
+    for path in whole.iterdir():
+        assert (killed / path.name).read_bytes() == path.read_bytes(), path.name
+    assert {path.name for path in tmp_path.iterdir()} == {"teacher", "texts.txt", "whole", "killed"}
+
+
 def invoke(*arguments: Any) -> Result:
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
@@ -308,6 +460,8 @@ def test_commands(tmp_path: Path, texts: Path) -> None:
         ("distill {both} --method x", "unknown method 'x'"),
         ("distill {both} --layers 3", "student has 3 layers, the teacher 2"),
         ("distill {both} --layers 1 --student {teacher}", "student and layers are both given"),
+        ("distill {both} --relation-heads 2", "relation_heads is 2, but the loss has no term relations"),
+        ("distill {both} --relation-layer 0", "relation_layer is 0, but the loss has no term relations"),
         ("distill --teacher {teacher} -o {teacher} --data {texts}", "exists; name a new directory"),
     ],
 )

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from pyqrt.distill.api import Training, distill_checkpoint, weights_of
+from pyqrt.distill.lessons import Reader
 from pyqrt.distill.masking import Masking, masked_word_loss
 from pyqrt.distill.objective import Weights
 from pyqrt.errors import ModelError
@@ -97,6 +101,40 @@ def test_the_triple_loss_takes_texts_without_labels(tmp_path: Path, output: str)
     whole, without = losses(), losses(labels=0.0)
     assert whole["float"][0] > without["float"][0] + 2.0  # twice a loss of about log(61)
     assert losses() == whole
+
+
+def with_padding(directory: Path, rows: int) -> Path:
+    """Gives a checkpoint's vocabulary more ids than its tokenizer has."""
+    config = json.loads((directory / "config.json").read_text())
+    tensors = load_file(directory / "model.safetensors")
+    for name, value in tensors.items():
+        if len(value) == config["vocab_size"]:
+            tensors[name] = torch.cat([value, value[:rows]])
+    config["vocab_size"] += rows
+    (directory / "config.json").write_text(json.dumps(config))
+    save_file(tensors, directory / "model.safetensors")
+    return directory
+
+
+@pytest.mark.parametrize("padded", ["teacher", "student"])
+def test_vocabularies_of_different_sizes_share_the_smaller(tmp_path: Path, padded: str) -> None:
+    teacher, student = (checkpoint(tmp_path / name, MASKED_LM) for name in ("teacher", "student"))
+    with_padding(tmp_path / padded, 19)
+    texts = write_rhymes(tmp_path / "texts.txt")
+    training = Training(epochs=2, batch=8)
+    run = partial(distill_checkpoint, teacher, data=texts, student=student, training=training, progress=False)
+    run(tmp_path / "out", weights=weights_of("distilbert", {"result": 0.0}))
+    for method in ("result", "distilbert"):
+        with pytest.raises(ModelError, match=r"student's result for a token has .* numbers, the teach"):
+            run(tmp_path / "other", weights=weights_of(method))
+
+
+def test_a_mask_that_one_of_the_models_does_not_know_is_refused(tmp_path: Path) -> None:
+    _, source = load_checkpoint(directory := checkpoint(tmp_path / "teacher", MASKED_LM))
+    reader = Reader(load_checkpoint(directory)[0], source, 16)
+    assert reader.masking(MASK + 1).vocab_size == MASK + 1
+    with pytest.raises(ModelError, match=f"mask token has the id {MASK}, the smaller vocabulary ends at 3"):
+        reader.masking(MASK)
 
 
 def test_a_tokenizer_without_a_mask_is_refused(tmp_path: Path) -> None:

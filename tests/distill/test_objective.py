@@ -161,6 +161,15 @@ def test_what_cannot_be_compared_is_refused(terms: Any, options: Any, message: s
             "relation_layer is 2; the teacher has 0 to 1",
         ),
         (lambda: Objective(tiny_encoder("bert", 3), tiny_encoder(), Weights()), "student's task is"),
+        (
+            lambda: Objective(tiny_encoder("dpr", 1), tiny_encoder(), Weights()),
+            "has 32 numbers, the teacher's 20",
+        ),
+        (lambda: Weights({"hidden": 1.0}, relation_heads=2), "relation_heads is 2, but the loss has no term"),
+        (
+            lambda: Weights({"hidden": 1.0, "relations": 0.0}, relation_layer=0),
+            "relation_layer is 0, but the loss has no term relations",
+        ),
     ],
 )
 def test_bad_options_are_refused(make: Any, message: str) -> None:
@@ -195,13 +204,16 @@ def test_a_shallow_student_has_its_teachers_layers(name: str) -> None:
     assert torch.equal(student(*args(batch)), teacher(*args(batch))) == (deep == 1)
 
 
-def test_groups_of_shared_layers_are_kept_or_refused() -> None:
-    """Two groups of one layer each: four layers can become two, not one."""
-    numbers = range(len(family("albert").tiny()))
-    number = next(n for n in numbers if tiny_encoder("albert", n).config.layer_groups == 2)
-    teacher, hf = tiny_encoder("albert", number), family("albert").tiny()[number]
-    with pytest.raises(ModelError, match="layers"):
-        shallow_student(teacher, hf, 1)
+@pytest.mark.parametrize("layers", [1, 2, 3, 6])
+def test_groups_of_shared_layers_are_kept_or_refused(layers: int) -> None:
+    """Two groups of two layers each: eight layers can become four, not fewer and no odd number."""
+    hf = next(hf for hf in family("albert").tiny() if hf.get("inner_group_num") == 2)
+    assert hf["num_hidden_groups"] == 2
+    teacher = Encoder(family("albert").configure(hf, None)).eval()
+    message = "layers do not fit albert with 2 groups of 2 layers .* a multiple of 2, at least 4"
+    with pytest.raises(ModelError, match="cannot share weights" if layers == 6 else f"{layers} {message}"):
+        shallow_student(teacher, hf, layers)
+    assert shallow_student(teacher, hf, 4)[1]["num_hidden_layers"] == 2
 
 
 def args(batch: Any) -> Any:
