@@ -26,7 +26,7 @@ class Moments:
         self._products = torch.zeros(width, width, dtype=torch.float64)
 
     def add(self, rows: Tensor) -> None:
-        """Takes in rows [n, width]: float64, or float32 if they are integers of at most 255."""
+        """Takes in rows [n, width]: float64, or float32 if they are, but for rounding, integers up to 255."""
         self.count += len(rows)
         self._total += rows.double().sum(dim=0)
         for part in torch.split(rows, _EXACT_ROWS):
