@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from pyqrt._masked import refuse_masks
 from pyqrt.errors import ModelError
 
 Array: TypeAlias = Any
@@ -39,16 +40,6 @@ def is_torch(array: Array) -> bool:
 def like(first: Array, result: NDArray[Any]) -> Array:
     """`result` as the kind of array `first` is: a torch tensor over the same memory, or itself."""
     return sys.modules["torch"].from_numpy(result) if is_torch(first) else result
-
-
-def refuse_masks(name: str, array: object) -> None:
-    """Raises ModelError for a masked array of numpy: kernels would read what its mask hides."""
-    masked = sys.modules.get("numpy.ma")  # without it there are none
-    if masked is not None and isinstance(array, masked.MaskedArray):
-        raise ModelError(
-            f"{name} is a masked array, whose mask would be ignored; give array.filled(value) or "
-            "array.compressed()"
-        )
 
 
 def dense(array: NDArray[Any]) -> NDArray[Any]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib
 import re
-from numbers import Integral
 from types import ModuleType
 from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
 
 from pyqrt import _runtime
 from pyqrt.errors import ModelError
@@ -85,7 +86,7 @@ def _unknown_device(name: object) -> ModelError:
 
 
 def _check_threads(threads: object) -> None:
-    whole = isinstance(threads, Integral) and not isinstance(threads, bool)
+    whole = isinstance(threads, (int, np.integer)) and not isinstance(threads, bool)
     if threads is not None and not (whole and threads in range(1, _runtime.MAX_THREADS + 1)):
         raise ModelError(
             f"threads is {threads!r}; give a whole number from 1 to {_runtime.MAX_THREADS}, "

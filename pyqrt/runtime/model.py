@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from pyqrt import _runtime
-from pyqrt._arguments import refuse_masks
+from pyqrt._masked import refuse_masks
 from pyqrt.errors import ModelError
 from pyqrt.program import Limits, Program
 from pyqrt.runtime import format as model_format
