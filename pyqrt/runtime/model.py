@@ -287,15 +287,14 @@ def _weight_checks(file: model_format.ModelFile, native: Any) -> Verification:
     return Verification([*digests, partial(check, native.verify)])
 
 
-def _listed(values: Any, what: str) -> list[Any]:
+def _listed(values: Any, what: str, wanted: str = "a string or a list of strings") -> list[Any]:
     """A string as a list of one, all else as a list of what it holds."""
     if isinstance(values, str):
         return [values]
     try:
         return list(values)
     except TypeError:
-        kind = type(values).__name__
-        raise ModelError(f"{what} is of type {kind}; give a string or a list of strings") from None
+        raise ModelError(f"{what} is of type {type(values).__name__}; give {wanted}") from None
 
 
 def _pack(
@@ -303,7 +302,8 @@ def _pack(
 ) -> tuple[npt.NDArray[np.int32], list[int]]:
     """All sequences in one int32 array, and their lengths; values are in [0, limit)."""
     arrays = []
-    for index, sequence in enumerate(sequences):
+    batch = _listed(sequences, f"the batch of {what}s", "a list with those of each sequence")
+    for index, sequence in enumerate(batch):
         refuse_masks(f"{noun} {index}", sequence)
         try:
             array = np.asarray(sequence)

@@ -141,6 +141,8 @@ def test_rows_of_a_matrix_are_sequences(model: Model) -> None:
         ([3], None, "0 dimensions"),
         ([[[1]]], None, "2 dimensions"),
         ([[[1], [1, 2]]], None, "sequence 0 is no array"),
+        (3, None, "the batch of token ids is of type int; give a list with those of each sequence"),
+        ([[1, 2]], 0, "the batch of token types is of type int"),
         ([[1, 2]], [[0]], "same lengths"),
         ([[1, 2]], [], "same lengths"),
         ([[1, 2]], [[0, 2]], "types 0 has token type 2 at position 1; the model has 0 to 1"),
